@@ -1,0 +1,1 @@
+"""Frozen networks: which there are, their weights, and how pixels become features."""

@@ -1,0 +1,52 @@
+"""Keras, imported when a base has to run and not before."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from types import ModuleType
+
+
+def load_keras() -> ModuleType:
+    """Import Keras and its backend, without their chatter.
+
+    TensorFlow's C++ code writes a dozen lines about CUDA and oneDNN straight to file descriptor 2,
+    some of them whatever its log level. They would bury our own messages. They are shown if the
+    import fails, and always if ``TF_CPP_MIN_LOG_LEVEL`` is set.
+    """
+    if "keras" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        import keras
+
+        return keras
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with _quiet_stderr():
+        import keras
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow
+
+            tensorflow.config.list_physical_devices()  # the search for a GPU chatters too
+    return keras
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (OSError, AttributeError):  # no stderr at all: nothing to keep quiet
+        yield
+        return
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            said.seek(0)
+            os.write(2, said.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

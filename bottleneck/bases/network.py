@@ -1,0 +1,79 @@
+"""A frozen base with everything around it that turns pixels into features, in one graph."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.bases.backend import load_keras
+from bottleneck.bases.registry import Base
+from bottleneck.bases.weights import WeightsSource, build_with_weights, tensor_digest
+
+Pool = Literal["avg", "max", "none"]
+POOLS: tuple[Pool, ...] = get_args(Pool)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A base ready to run.
+
+    Attributes
+    ----------
+    model : keras.Model
+        From uint8 pixels ``(n, size, size, 3)`` to float32 features; preprocessing and pooling are
+        part of it, and it is built once.
+    weights_digest : str
+        SHA-256 of the base's tensors, see `bottleneck.bases.weights.tensor_digest`.
+    """
+
+    model: Any
+    weights_digest: str
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one image's features: ``(d,)`` pooled, ``(h, w, d)`` otherwise."""
+        return tuple(self.model.output_shape[1:])
+
+    def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run the base over one batch.
+
+        Parameters
+        ----------
+        pixels : ndarray of uint8, shape (n, size, size, 3)
+            Keep `n` the same from call to call: another `n` is another graph, and changes the last
+            bits of the result.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, *feature_shape)
+        """
+        # predict_on_batch runs layers in inference mode: BatchNorm uses its stored statistics
+        return np.asarray(self.model.predict_on_batch(pixels), dtype=np.float32)
+
+
+def build_network(
+    base: Base, weights: WeightsSource, tap: str, pool: Pool, image_size: int
+) -> Network:
+    """Build a base up to a tap, with preprocessing below and pooling above it.
+
+    Raises
+    ------
+    BottleneckError
+        The weights cannot be had or do not fit.
+    """
+    keras = load_keras()
+    whole = build_with_weights(base, weights, image_size)
+    digest = tensor_digest(whole)
+    whole.trainable = False
+    frozen = keras.Model(whole.input, whole.get_layer(tap).output)
+
+    pixels = keras.Input((image_size, image_size, 3), dtype="uint8")
+    features = frozen(
+        keras.layers.Rescaling(base.scale, offset=base.offset)(pixels), training=False
+    )
+    if pool == "avg":
+        features = keras.layers.GlobalAveragePooling2D()(features)
+    elif pool == "max":
+        features = keras.layers.GlobalMaxPooling2D()(features)
+    return Network(keras.Model(pixels, features), digest)

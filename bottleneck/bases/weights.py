@@ -1,0 +1,248 @@
+"""A base's parameters: where they come from, their digest, and what is wrong with them."""
+
+import hashlib
+import itertools
+import os
+import re
+import socket
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from bottleneck.bases.backend import load_keras
+from bottleneck.bases.registry import Base
+from bottleneck.errors import BottleneckError
+
+# Seconds to wait for the server of the ImageNet weights to answer; Keras itself would wait for ever.
+_DOWNLOAD_TIMEOUT = 20
+
+_HASH_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where weights come from.
+
+    Attributes
+    ----------
+    kind : {"imagenet", "random", "file"}
+    name : str
+        ``imagenet``, ``random-SEED`` or the absolute path of the file.
+    fingerprint : str
+        Equal for equal sources. It costs no TensorFlow, so that a cache can tell which of its
+        recipes these weights belong to without loading them.
+    """
+
+    kind: str
+    name: str
+    fingerprint: str
+
+
+def find_weights(weights: str | os.PathLike[str], seed: int = 0) -> WeightsSource:
+    """Tell which weights are meant, without loading them.
+
+    Parameters
+    ----------
+    weights : str or path
+        ``imagenet``, ``random``, or a ``.weights.h5``, ``.h5`` or ``.keras`` file.
+    seed : int
+        For ``random``.
+
+    Raises
+    ------
+    BottleneckError
+        Not one of these, or no such file.
+    """
+    if weights == "imagenet":
+        return WeightsSource("imagenet", "imagenet", "imagenet")
+    if weights == "random" or re.fullmatch(r"random-\d+", str(weights)):
+        name = f"random-{seed}" if weights == "random" else str(weights)
+        return WeightsSource("random", name, f"{name}-pcg64")
+    file = Path(weights)
+    if not file.is_file():
+        raise BottleneckError(
+            f"no weights file {file}; --weights takes imagenet, random, or a .weights.h5, .h5 or .keras file"
+        )
+    if file.suffix not in {".h5", ".keras"}:
+        raise BottleneckError(
+            f"{file.name} is no weights file we read; --weights takes .weights.h5, legacy .h5 or .keras"
+        )
+    digest = hashlib.sha256()
+    with file.open("rb") as blocks:
+        while block := blocks.read(_HASH_BLOCK):
+            digest.update(block)
+    return WeightsSource("file", str(file.absolute()), f"sha256:{digest.hexdigest()}")
+
+
+def build_with_weights(base: Base, source: WeightsSource, image_size: int) -> Any:
+    """Build the base without its classifier and fill in its weights.
+
+    Returns
+    -------
+    keras.Model
+        Its input is ``(n, image_size, image_size, 3)``, already preprocessed.
+
+    Raises
+    ------
+    BottleneckError
+        The weights cannot be had, or belong to another architecture.
+    """
+    keras = load_keras()
+    shape = (image_size, image_size, 3)
+    builder = getattr(keras.applications, base.builder)
+    if source.kind == "imagenet":
+        return _with_imagenet(base, builder, shape)
+    model = builder(weights=None, include_top=False, input_shape=shape)
+    if source.kind == "random":
+        _fill_randomly(model, int(source.name.removeprefix("random-")))
+    else:
+        _fill_from_file(model, base, Path(source.name))
+    return model
+
+
+def tensor_digest(model: Any) -> str:
+    """SHA-256 over the tensors of a model, whatever file they came from.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits, over shape, dtype and little-endian bytes of each tensor in the order
+        of ``model.weights``.
+    """
+    digest = hashlib.sha256()
+    for variable in model.weights:
+        values = np.ascontiguousarray(_numpy(variable))
+        values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{values.shape}{values.dtype.name}".encode())
+        digest.update(memoryview(values).cast("B") if values.size else b"")
+    return digest.hexdigest()
+
+
+def _numpy(variable: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(load_keras().ops.convert_to_numpy(variable.value))
+
+
+def _with_imagenet(base: Base, builder: Any, shape: tuple[int, int, int]) -> Any:
+    waited = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
+    try:
+        return builder(weights="imagenet", include_top=False, input_shape=shape)
+    except Exception as error:  # Keras raises a bare Exception here
+        raise BottleneckError(
+            f"the ImageNet weights of {base.name} could not be downloaded ({_one_line(error)}). Without a network, "
+            "give a file with --weights FILE; on a machine that has one, make it with: python -c "
+            f"'import keras; keras.applications.{base.builder}(include_top=False)"
+            f'.save_weights("{base.name}.weights.h5")\''
+        ) from error
+    finally:
+        socket.setdefaulttimeout(waited)
+
+
+def _fill_randomly(model: Any, seed: int) -> None:
+    # He et al. 2015. From NumPy's own generator: the same weights with any backend and any version of
+    # Keras, and no global seed touched. Biases and normalisation keep their neutral initial values.
+    rng = np.random.Generator(np.random.PCG64(seed))
+    for variable in model.weights:
+        if len(variable.shape) >= 2:
+            spread = np.sqrt(2 / np.prod(variable.shape[:-1]))
+            values = rng.standard_normal(tuple(variable.shape), dtype=np.float32)
+            variable.assign(values * np.float32(spread))
+
+
+# --- files
+
+
+def _fill_from_file(model: Any, base: Base, file: Path) -> None:
+    if file.suffix == ".keras":
+        # Only the tensors are taken out: the model description in the archive is never run.
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    inner = archive.extract("model.weights.h5", folder)
+            except (zipfile.BadZipFile, KeyError) as error:
+                raise BottleneckError(f"{file} is not a .keras file: {_one_line(error)}") from error
+            _fill_from_h5(model, base, Path(inner), file)
+    else:
+        _fill_from_h5(model, base, file, file)
+
+
+def _fill_from_h5(model: Any, base: Base, h5: Path, named: Path) -> None:
+    try:
+        with h5py.File(h5, "r", locking=False) as file:
+            group = file.get("model_weights", file)  # where a whole model was saved the old way
+            match = _match_legacy if "layer_names" in group.attrs else _match_by_path
+            pairs = list(match(model, group))
+            _refuse_difference(base, named, pairs)
+            for pair in pairs:
+                pair.variable.assign(pair.tensor[()])
+    except OSError as error:
+        raise BottleneckError(f"{named} is not a readable HDF5 file: {_one_line(error)}") from error
+
+
+class _Pair(NamedTuple):
+    """A variable of the model and the tensor of the file that belongs to it; either may be lacking."""
+
+    name: str
+    variable: Any
+    tensor: Any
+
+
+def _match_by_path(model: Any, file: h5py.Group) -> Iterator[_Pair]:
+    """Keras 3: each tensor lies at ``layers/CLASS_COUNT/vars/INDEX``."""
+    counts: Counter[str] = Counter()
+    expected = {}
+    for layer in model.layers:
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+        name = f"{kind}_{counts[kind]}" if counts[kind] else kind
+        counts[kind] += 1
+        expected |= {f"layers/{name}/vars/{i}": v for i, v in enumerate(layer.weights)}
+    found: dict[str, Any] = {}
+    file.visititems(lambda path, item: found.update({path: item} if _is_tensor(item) else {}))
+    for path in expected | found:
+        yield _Pair(path, expected.get(path), found.get(path))
+
+
+def _match_legacy(model: Any, file: h5py.Group) -> Iterator[_Pair]:
+    """Keras 1 and 2: layers and their tensors are listed in order; their names are arbitrary."""
+    found = [
+        file[_text(layer)][_text(tensor)]
+        for layer in file.attrs["layer_names"]
+        for tensor in file[_text(layer)].attrs["weight_names"]
+    ]
+    for variable, tensor in itertools.zip_longest(model.weights, found):
+        yield _Pair(tensor.name if variable is None else variable.path, variable, tensor)
+
+
+def _refuse_difference(base: Base, file: Path, pairs: list[_Pair]) -> None:
+    for name, variable, tensor in pairs:
+        if variable is not None and tensor is not None and tuple(variable.shape) == tensor.shape:
+            continue
+        if tensor is None:
+            what = f"it lacks {name}, expected in shape {tuple(variable.shape)}"
+        elif variable is None:
+            what = f"it also holds {name} {tensor.shape}, which the base does not have"
+        else:
+            what = f"{name} should be {tuple(variable.shape)} and is {tensor.shape}"
+        raise BottleneckError(
+            f"{file.name} does not hold the weights of {base.name} without its classifier. The first tensor "
+            f"that differs: {what}. Give the right file with --weights, or its own base with --base"
+        )
+
+
+def _is_tensor(item: object) -> bool:
+    return isinstance(item, h5py.Dataset) and item.dtype.kind == "f"
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

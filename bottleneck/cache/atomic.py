@@ -1,0 +1,62 @@
+"""Files that are either whole or not there."""
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from bottleneck.errors import BottleneckError
+
+# Begins with a dot so that listings of a folder leave it out; what a killed process leaves behind
+# is told by it.
+TEMPORARY = ".unfinished-"
+
+# full disk, quota used up, largest file the system or `ulimit -f` allows
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def write_atomically(path: Path, data: bytes | memoryview) -> None:
+    """Write a file so that no moment exists at which it is there and not whole.
+
+    The data go to a temporary name in the same folder, are flushed to the disk, and take their name
+    by a rename; then the folder is flushed too, so that the name survives a power cut.
+
+    Raises
+    ------
+    BottleneckError
+        There is no room left. Nothing is left behind.
+    OSError
+        Any other fault of the file system.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise BottleneckError(
+                f"no room to write {len(data):,} bytes in {path.parent} ({error.strerror}); what was written before is "
+                "kept. Make room, or choose another disk, and run the same command again to go on"
+            ) from error
+        raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed writer left behind. Only for who holds the writer's lock."""
+    for file in folder.glob(f"{TEMPORARY}*"):
+        file.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

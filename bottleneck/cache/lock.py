@@ -1,0 +1,67 @@
+"""One writer at a time."""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bottleneck.cache.atomic import remove_unfinished, write_atomically
+from bottleneck.errors import BottleneckError
+
+LOCK = ".writer.lock"
+HOLDER = ".writer.json"
+
+
+@contextlib.contextmanager
+def writer_lock(cache: Path) -> Iterator[None]:
+    """Hold the right to write to a cache; the operating system gives it back if we are killed.
+
+    The cache's folder is made if need be, and what a killed writer left half-written is removed.
+    Readers take no lock and are never kept waiting.
+
+    Raises
+    ------
+    BottleneckError
+        Another process is writing; the message names it.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(cache / LOCK, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise BottleneckError(
+            f"{cache} is being written by {_holder(cache)}; wait until it ends, or give another folder with --cache"
+        ) from None
+    except OSError as error:
+        raise BottleneckError(
+            f"cannot write to the cache {cache}: {error.strerror}; give another folder with --cache"
+        ) from error
+    try:
+        remove_unfinished(cache)
+        for folder in (cache / "features").glob("*/"):
+            remove_unfinished(folder)
+        me = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": " ".join(["bottleneck", *sys.argv[1:]]),
+        }
+        write_atomically(cache / HOLDER, json.dumps(me).encode())
+        yield
+    finally:
+        (cache / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(cache: Path) -> str:
+    try:
+        who = json.loads((cache / HOLDER).read_bytes())
+        return f"process {who['pid']} on {who['host']} since {who['since']} ({who['command']})"
+    except (OSError, ValueError, KeyError):
+        return "another process"  # it has the lock and has not said who it is yet

@@ -1,0 +1,163 @@
+"""Everything that determines a feature."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bottleneck.cache.atomic import write_atomically
+from bottleneck.errors import BottleneckError
+
+FILE_NAME = "recipe.json"
+FORMAT = "bottleneck-recipe"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What determines a feature, besides the picture and the view.
+
+    Attributes
+    ----------
+    base, tap, pool : str
+        The network, the layer kept, and how its map becomes a vector.
+    weights : str
+        For people: ``imagenet``, ``random-SEED`` or the name of a file. Not part of the identity.
+    weights_digest : str
+        SHA-256 of the tensors, in hexadecimal. Part of the identity, whatever file they came from.
+    image_size : int
+        Side of the square shown to the base, in pixels.
+    fit, decoder : str
+        How a picture becomes that square: ``squash`` or ``crop``, and the decoding and resizing.
+    precision, dtype : str
+        What the base computes in and what is stored.
+    augmentation : str
+        How views other than 0 are made.
+
+    Examples
+    --------
+    >>> recipe = Recipe("inception_v3", "mixed10", "avg", "random-0", "00" * 32, 299, "squash", "d")
+    >>> recipe.id
+    'inception_v3-mixed10-avg-299-bd0c0b02'
+    >>> dataclasses.replace(recipe, weights="same-tensors.h5").id == recipe.id
+    True
+    """
+
+    base: str
+    tap: str
+    pool: str
+    weights: str = dataclasses.field(compare=False)
+    weights_digest: str
+    image_size: int
+    fit: str
+    decoder: str
+    precision: str = "float32"
+    dtype: str = "float32"
+    augmentation: str = "none"
+
+    @property
+    def id(self) -> str:
+        """A readable prefix and a hash of everything that determines a feature."""
+        identity = dataclasses.asdict(self)
+        del identity["weights"]
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        # 8 digits: a cache holds a handful of recipes, and a folder's recipe.json is compared anyway
+        return f"{self.base}-{self.tap}-{self.pool}-{self.image_size}-{digest[:8]}"
+
+    @property
+    def random(self) -> bool:
+        """Whether the weights were never trained."""
+        return self.weights.startswith("random-")
+
+    def to_json(self) -> str:
+        """The recipe as one JSON object."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Recipe":
+        """Rebuild a recipe from its JSON object.
+
+        Raises
+        ------
+        BottleneckError
+            Fields are missing or unknown.
+        """
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise BottleneckError(f"not a recipe this version understands: {error}") from error
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A recipe as a cache keeps it.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    weights_path : str
+        What to give to ``--weights`` to have these weights again.
+    fingerprints : tuple of str
+        Sources known to hold these weights, so that they need not be loaded to be recognised.
+    """
+
+    recipe: Recipe
+    weights_path: str
+    fingerprints: tuple[str, ...]
+
+
+def write_recipe(folder: Path, entry: RecipeFile) -> None:
+    """Write ``recipe.json`` into a recipe's folder."""
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "id": entry.recipe.id,
+        "recipe": dataclasses.asdict(entry.recipe),
+        "weights_path": entry.weights_path,
+        "fingerprints": list(entry.fingerprints),
+    }
+    write_atomically(folder / FILE_NAME, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_recipe(folder: Path) -> RecipeFile:
+    """Read ``recipe.json`` and check that the folder bears its name.
+
+    Raises
+    ------
+    BottleneckError
+        It is missing, damaged, of a newer format, or not the recipe of this folder.
+    """
+    file = folder / FILE_NAME
+    try:
+        content = json.loads(file.read_bytes())
+        refuse_newer(file, int(content["version"]), VERSION)
+        recipe = Recipe.from_dict(content["recipe"])
+        entry = RecipeFile(recipe, content["weights_path"], tuple(content["fingerprints"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BottleneckError(
+            f"{file} is damaged or missing ({error}); `bottleneck extract` with the options it was made with "
+            f"writes it again"
+        ) from error
+    if recipe.id != folder.name:
+        raise BottleneckError(
+            f"{file} was changed: it describes {recipe.id} and lies in {folder.name}; `bottleneck extract` with "
+            f"the options it was made with writes it again"
+        )
+    return entry
+
+
+def refuse_newer(file: Path, found: int, known: int) -> None:
+    """Refuse a file written by a later version of the format.
+
+    Raises
+    ------
+    BottleneckError
+        `found` is above `known`.
+    """
+    if found > known:
+        raise BottleneckError(
+            f"{file} has format version {found} and this bottleneck reads up to {known}; "
+            "upgrade it with: pip install --upgrade bottleneck-features"
+        )

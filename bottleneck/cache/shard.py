@@ -1,0 +1,136 @@
+"""One sealed, never-changed HDF5 file of feature rows.
+
+Its name ends in the CRC-32 of its bytes, all of them: structure, digests and features alike. So no
+byte of it can change unnoticed, and reading it through costs less than reading it from the disk.
+"""
+
+import hashlib
+import mmap
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache.atomic import write_atomically
+from bottleneck.cache.recipe import Recipe, refuse_newer
+from bottleneck.errors import BottleneckError
+
+FORMAT = "bottleneck-shard"
+VERSION = 1
+PATTERN = "shard-*.h5"
+
+# Bytes of features after which a shard is sealed. Large enough to be read at the speed of the disk
+# and to keep the number of files small; small enough to be held in memory while it fills.
+SHARD_BYTES = 64 * 2**20
+
+_NAME = re.compile(r"shard-[0-9a-f]{12}-(?P<crc>[0-9a-f]{8})\.h5")
+
+
+class DamagedShardError(BottleneckError):
+    """A shard's bytes are not those that were sealed."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An opened shard whose every byte was checked.
+
+    Attributes
+    ----------
+    path : Path
+    digests : list of str
+        SHA-256 of the image each row belongs to, in hexadecimal.
+    views : ndarray of uint16, shape (n,)
+    features : ndarray, shape (n, *feature_shape)
+        Mapped from the file: rows are read when they are looked at.
+    """
+
+    path: Path
+    digests: list[str]
+    views: NDArray[np.uint16]
+    features: NDArray[np.float32]
+
+
+def write_shard(
+    folder: Path,
+    recipe: Recipe,
+    digests: Sequence[str],
+    views: NDArray[np.uint16],
+    features: NDArray[np.float32],
+) -> Path:
+    """Seal rows into a new file.
+
+    The file is made in memory first: HDF5 does not survive a disk that fills up under it, a plain
+    write does, and its name can be told before it exists.
+
+    Raises
+    ------
+    BottleneckError
+        There is no room left on the disk.
+    """
+    with h5py.File("shard", "w", driver="core", backing_store=False, libver="v110") as file:
+        file.attrs.update(format=FORMAT, version=VERSION, recipe=recipe.to_json())
+        file["digests"] = np.array(digests, dtype="S64")
+        file["views"] = views
+        file["features"] = features  # contiguous and uncompressed: readers map it
+        file.flush()
+        image = file.id.get_file_image()
+    keys = hashlib.sha256("".join(digests).encode() + views.tobytes()).hexdigest()
+    path = folder / f"shard-{keys[:12]}-{zlib.crc32(image):08x}.h5"
+    write_atomically(path, image)
+    return path
+
+
+def check_shard(path: Path) -> None:
+    """Compare every byte of a shard with what was sealed.
+
+    Raises
+    ------
+    DamagedShardError
+        Something differs, or the file cannot be read.
+    """
+    name = _NAME.fullmatch(path.name)
+    if name is None:
+        raise DamagedShardError(f"{path} does not bear the name of a shard")
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
+            crc = zlib.crc32(content)
+    except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+        raise DamagedShardError(f"shard {path} cannot be read: {error}") from error
+    if f"{crc:08x}" != name["crc"]:
+        raise DamagedShardError(
+            f"shard {path} is damaged: its CRC-32 is {crc:08x} and was {name['crc']} when it was sealed. "
+            f"`bottleneck cache repair {path.parents[2]}` computes again what it held"
+        )
+
+
+def read_shard(path: Path, *, check: bool = True) -> Shard:
+    """Open a shard for reading, without locks, after checking its bytes.
+
+    Parameters
+    ----------
+    path : Path
+    check : bool
+        False where the bytes of this file were just checked.
+
+    Raises
+    ------
+    DamagedShardError
+        The file is not what was sealed.
+    BottleneckError
+        The file is of a newer format.
+    """
+    if check:
+        check_shard(path)
+    with h5py.File(path, "r", locking=False) as file:
+        refuse_newer(path, int(file.attrs["version"]), VERSION)
+        stored = file["features"]
+        features = np.memmap(
+            path, stored.dtype, mode="r", offset=stored.id.get_offset(), shape=stored.shape
+        )
+        digests = np.char.decode(file["digests"][:], "ascii").tolist()
+        return Shard(path, digests, file["views"][:], features)

@@ -1,0 +1,1 @@
+"""The conveyor: find out what is missing, decode, run the base, seal shards."""

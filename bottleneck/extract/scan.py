@@ -1,0 +1,90 @@
+"""Which bytes the images hold: hashed where they may have changed, remembered where not."""
+
+import hashlib
+import time
+from pathlib import Path
+
+from joblib import Parallel, delayed
+
+from bottleneck.cache.listing import FAILED, OK, Listing, Row
+from bottleneck.extract.progress import Progress
+from bottleneck.images.decode import UnreadableImageError
+from bottleneck.images.source import ImageFile, ImageSet, read_bytes, why_unreadable
+
+# A file changed twice within one tick of the file system's clock looks unchanged after the second
+# time. Ticks last up to 10 ms on Linux; a file modified this shortly before it was read is read again.
+_CLOCK_TICK_NS = 20_000_000
+
+
+def scan(
+    images: ImageSet, known: Listing | None, *, workers: int, retry_failed: bool, progress: Progress
+) -> Listing:
+    """List an image set with the digest of every image.
+
+    A file whose size and modification time are those of the known listing is not opened, as in
+    git's index, wherever the set as a whole may have been moved to.
+
+    Parameters
+    ----------
+    images : ImageSet
+    known : Listing or None
+        What is known from before.
+    workers : int
+        Files read at the same time.
+    retry_failed : bool
+        Take images that failed before as not yet tried.
+    progress : Progress
+
+    Returns
+    -------
+    Listing
+        Rows are ``failed`` where the file cannot be read, and where it failed before and has not
+        changed since.
+    """
+    before = {row.path: row for row in known.rows} if known else {}
+    looks = Parallel(n_jobs=workers, prefer="threads", return_as="generator")(
+        delayed(_look)(images.root, file, before.get(file.path), retry_failed)
+        for file in images.files
+    )
+    rows = []
+    for row in looks:
+        rows.append(row)
+        progress("scanning", len(rows), len(images.files))
+    return Listing(images.root, tuple(rows))
+
+
+def _look(root: Path, file: ImageFile, before: Row | None, retry_failed: bool) -> Row:
+    row = Row(file.path, label=file.label, split=file.split)
+    if file.problem is not None:
+        return row._replace(status=FAILED, reason=file.problem)
+    path = root / file.path
+    try:
+        found = path.stat()
+    except OSError as error:
+        return row._replace(status=FAILED, reason=why_unreadable(path, error))
+    stamp = (found.st_size, found.st_mtime_ns)
+    if before and before.digest and stamp == (before.size, before.mtime_ns):
+        retried = before.status == FAILED and retry_failed
+        return row._replace(
+            digest=before.digest,
+            status=OK if retried else before.status,
+            reason="" if retried else before.reason,
+            size=before.size,
+            mtime_ns=before.mtime_ns,
+        )
+    now = time.time_ns()
+    try:
+        data = read_bytes(path)
+    except UnreadableImageError as error:
+        return row._replace(status=FAILED, reason=str(error))
+    settled = found.st_mtime_ns < now - _CLOCK_TICK_NS and len(data) == found.st_size
+    return row._replace(
+        digest=digest_of(data),
+        size=found.st_size,
+        mtime_ns=found.st_mtime_ns if settled else -1,
+    )
+
+
+def digest_of(data: bytes) -> str:
+    """SHA-256 in hexadecimal, the same that ``sha256sum`` prints."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,1 @@
+"""Pictures in: where they come from and how they become arrays. Knows no network."""

@@ -1,0 +1,332 @@
+"""Where pictures come from: a folder tree, a flat folder, a CSV file or a single picture."""
+
+import csv
+import errno
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bottleneck.errors import BottleneckError
+from bottleneck.images.decode import UnreadableImageError
+
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .ppm .pgm .pbm .tga".split()
+)
+
+# the names people give to the three splits, and the one name we use for each
+SPLITS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One picture of a set, not opened yet.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the set's root, or absolute where it lies outside.
+    label : str or None
+        Its class, where one is given.
+    split : {"train", "val", "test"} or None
+        The part of the data it was assigned to, where the source says so.
+    problem : str or None
+        Why it cannot be read, where that is plain from the folder alone (a link loop).
+    """
+
+    path: str
+    label: str | None = None
+    split: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The pictures a source names, in a fixed order.
+
+    Attributes
+    ----------
+    root : Path
+        Absolute; the folder that relative paths start from.
+    files : tuple of ImageFile
+        Sorted by path for folders, in the order of the rows for a CSV.
+    ignored : tuple of str
+        Extensions of the files passed over because they are not those of pictures, each once.
+    """
+
+    root: Path
+    files: tuple[ImageFile, ...]
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels in use, sorted."""
+        return tuple(sorted({f.label for f in self.files if f.label is not None}))
+
+
+def read_source(
+    source: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    path_column: str = "path",
+    label_column: str | None = None,
+    split_column: str | None = None,
+    skip_missing: bool = False,
+) -> ImageSet:
+    """Find out which pictures a folder, a CSV file or a single file names.
+
+    Parameters
+    ----------
+    source : path
+        A folder of class folders; a folder of ``train/``, ``val/`` (or ``valid``, ``validation``,
+        ``dev``) and ``test/`` above class folders; a flat folder; a ``.csv`` file; or one picture.
+    root : path, optional
+        For a CSV: the folder its paths start from. By default the folder the CSV lies in.
+    path_column, label_column, split_column : str, optional
+        For a CSV: names of its columns. ``label`` and ``split`` are used where they exist and
+        nothing else is asked for.
+    skip_missing : bool
+        For a CSV: take rows whose file does not exist, as failed images, rather than refuse.
+
+    Returns
+    -------
+    ImageSet
+
+    Raises
+    ------
+    BottleneckError
+        The source does not exist, names no picture, or is not laid out in one of these ways.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> top = pathlib.Path(tempfile.mkdtemp())
+    >>> for name in ("train/cat/1.jpg", "train/dog/2.jpg", "validation/dog/3.jpg"):
+    ...     (top / name).parent.mkdir(parents=True, exist_ok=True)
+    ...     (top / name).touch()
+    >>> [(f.label, f.split) for f in read_source(top).files]
+    [('cat', 'train'), ('dog', 'train'), ('dog', 'val')]
+    """
+    place = Path(source)
+    if not os.path.lexists(place):
+        raise BottleneckError(
+            f"no such folder or file: {place} (expected a folder of pictures, or a CSV that names them)"
+        )
+    if place.suffix.lower() == ".csv" and place.is_file():
+        images = _read_csv(
+            place, Path(root or place.parent), path_column, label_column, split_column, skip_missing
+        )
+    elif root is not None:
+        raise BottleneckError(f"--root goes with a CSV file, and {place} is not one")
+    elif place.is_dir():
+        images = _read_folder(place)
+    else:
+        images = ImageSet(place.absolute().parent, (ImageFile(place.name),))
+    if not images.files:
+        passed = f"; files passed over: {', '.join(images.ignored)}" if images.ignored else ""
+        raise BottleneckError(
+            f"no pictures in {place} (expected files ending in .jpg, .png … in it or in folders below){passed}"
+        )
+    return images
+
+
+# --- folders
+
+
+def _read_folder(top: Path) -> ImageSet:
+    entries = sorted(_walk(top))
+    depth_first = {path.split(os.sep, 1)[0] for path, _ in entries if os.sep in path}
+    names_splits = bool(depth_first) and all(name.lower() in SPLITS for name in depth_first)
+    if not names_splits:
+        _refuse_mixed(top, depth_first, [path for path, _ in entries])
+    files = []
+    ignored: Counter[str] = Counter()
+    for path, problem in entries:
+        suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - a str, and it may hold surrogates
+        if problem is None and suffix not in EXTENSIONS:
+            ignored[suffix or "(none)"] += 1
+            continue
+        label, split = _label_and_split(path.split(os.sep), names_splits)
+        files.append(ImageFile(path, label, split, problem))
+    return ImageSet(top.absolute(), tuple(files), tuple(sorted(ignored)))
+
+
+def _label_and_split(parts: list[str], names_splits: bool) -> tuple[str | None, str | None]:
+    split = SPLITS[parts[0].lower()] if names_splits and len(parts) > 1 else None
+    folders = parts[1:-1] if names_splits else parts[:-1]
+    return (folders[0] if folders else None), split
+
+
+def _refuse_mixed(top: Path, folders: set[str], paths: list[str]) -> None:
+    # one folder called "train" among "bus" and "car" is a class; with folders of its own it is not
+    nested = {path.split(os.sep)[0] for path in paths if path.count(os.sep) >= 2}
+    splits = sorted(name for name in folders if name.lower() in SPLITS and name in nested)
+    others = sorted(folders - set(splits))
+    if splits and others:
+        raise BottleneckError(
+            f"{top} mixes split folders ({', '.join(splits)}) with others ({', '.join(others)}): "
+            "expected either class folders only, or only train, val and test above class folders"
+        )
+
+
+def _walk(top: Path) -> Iterator[tuple[str, str | None]]:
+    """Yield every file below `top` as (path relative to it, problem), following links once."""
+    # Each pending folder carries the folders it lies in: a link back to one of them is a loop.
+    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    while pending:
+        folder, above = pending.pop()
+        here = os.stat(top / folder)
+        key = (here.st_dev, here.st_ino)
+        if key in above:
+            yield folder, "link loop: it leads back to a folder that contains it"
+            continue
+        try:
+            children = list(os.scandir(top / folder))
+        except OSError as error:
+            if not folder:
+                raise BottleneckError(f"cannot open the folder {top}: {error.strerror}") from error
+            yield folder, f"cannot open this folder: {error.strerror}"
+            continue
+        for child in children:
+            if child.name.startswith("."):
+                continue  # .DS_Store, ._picture.jpg, .ipynb_checkpoints
+            path = os.path.join(folder, child.name)  # noqa: PTH118 - names may hold surrogates
+            try:
+                is_folder = child.is_dir()
+            except OSError:
+                is_folder = False  # a link that leads nowhere: reading it will say how
+            if is_folder:
+                pending.append((path, above | {key}))
+            else:
+                yield path, None
+
+
+# --- CSV
+
+
+def _read_csv(
+    file: Path,
+    root: Path,
+    path_column: str,
+    label_column: str | None,
+    split_column: str | None,
+    skip_missing: bool,
+) -> ImageSet:
+    root = root.absolute()
+    if not root.is_dir():
+        raise BottleneckError(f"--root {root} is not a folder")
+    try:
+        # utf-8-sig: spreadsheets begin their files with a byte order mark
+        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
+            reader = csv.DictReader(lines)
+            header = list(reader.fieldnames or [])
+            label_column = _optional_column(file, header, label_column, "label", "--label-column")
+            split_column = _optional_column(file, header, split_column, "split", "--split-column")
+            _require_column(file, header, path_column, "--path-column")
+            rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise BottleneckError(f"{file} is not a readable CSV file: {error}") from error
+    except OSError as error:
+        raise BottleneckError(f"cannot read {file}: {error.strerror}") from error
+
+    files: dict[str, ImageFile] = {}
+    lines_of: dict[str, int] = {}
+    for line, row in rows:
+        named = row.get(path_column) or ""
+        if not named:
+            raise BottleneckError(f"{file}, line {line}: no value in column {path_column!r}")
+        path = _relative(named, root)
+        label = (row.get(label_column) or None) if label_column else None
+        split = _split_of(file, line, (row.get(split_column) or "") if split_column else "")
+        entry = ImageFile(path, label, split)
+        if files.setdefault(path, entry) != entry:
+            raise BottleneckError(
+                f"{file}: lines {lines_of[path]} and {line} give {named!r} different labels or splits"
+            )
+        lines_of.setdefault(path, line)
+    if not skip_missing:
+        _refuse_missing(file, root, list(files))
+    return ImageSet(root, tuple(files.values()))
+
+
+def _require_column(file: Path, header: list[str], column: str, option: str) -> None:
+    if column not in header:
+        found = ", ".join(header) or "no header line"
+        raise BottleneckError(
+            f"{file} has no column {column!r}; it has: {found}. Name the right one with {option}"
+        )
+
+
+def _optional_column(
+    file: Path, header: list[str], asked: str | None, usual: str, option: str
+) -> str | None:
+    if asked is not None:
+        _require_column(file, header, asked, option)
+        return asked
+    return usual if usual in header else None
+
+
+def _relative(named: str, root: Path) -> str:
+    path = os.path.normpath(os.path.join(root, named))  # noqa: PTH118 - keeps links as they are
+    return path[len(str(root)) + 1 :] if path.startswith(f"{root}{os.sep}") else path
+
+
+def _split_of(file: Path, line: int, value: str) -> str | None:
+    if not value:
+        return None
+    if value.lower() not in SPLITS:
+        raise BottleneckError(
+            f"{file}, line {line}: unknown split {value!r}; expected one of {', '.join(SPLITS)} or nothing"
+        )
+    return SPLITS[value.lower()]
+
+
+def _refuse_missing(file: Path, root: Path, paths: list[str]) -> None:
+    missing = [path for path in paths if not os.path.lexists(root / path)]
+    if missing:
+        raise BottleneckError(
+            f"{file} names {len(missing)} of {len(paths)} files that do not exist below {root}, the first "
+            f"{missing[0]!r}; say where they are with --root, or go on without them with --skip-missing"
+        )
+
+
+# --- reading one file
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file, or say in plain words why that cannot be done.
+
+    Raises
+    ------
+    UnreadableImageError
+        The file is missing, no regular file, or may not be read.
+    """
+    try:
+        # asked before opening: to open a named pipe is to wait until somebody writes to it
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableImageError("not a regular file")
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(why_unreadable(path, error)) from error
+
+
+def why_unreadable(path: Path, error: OSError) -> str:
+    """Put into words why the operating system did not give us a file."""
+    if isinstance(error, FileNotFoundError):
+        if path.is_symlink():
+            return f"broken link: {os.readlink(path)!r} does not exist"
+        return "no such file: it was moved or deleted"
+    if isinstance(error, PermissionError):
+        return "no permission to read the file"
+    if error.errno == errno.ELOOP:
+        return "link loop: the link leads back to itself"
+    return f"cannot be read: {error.strerror}"
