@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bottleneck.cache.store import FeatureCache
     from bottleneck.errors import BottleneckError
-    from bottleneck.extract.extract import extract
+    from bottleneck.extraction.extract import extract
     from bottleneck.heads.fit import fit_head
     from bottleneck.serve.predict import predict
 
@@ -27,7 +27,7 @@ warnings.filterwarnings("ignore", message=r"Pandas requires version '.*' or newe
 _HOMES = {
     "BottleneckError": "bottleneck.errors",
     "FeatureCache": "bottleneck.cache.store",
-    "extract": "bottleneck.extract.extract",
+    "extract": "bottleneck.extraction.extract",
     "fit_head": "bottleneck.heads.fit",
     "predict": "bottleneck.serve.predict",
 }

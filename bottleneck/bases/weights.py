@@ -1,15 +1,18 @@
 """A base's parameters: where they come from, their digest, and what is wrong with them."""
 
+import contextlib
 import hashlib
 import itertools
 import os
 import re
 import socket
+import sys
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,11 +63,13 @@ def find_weights(weights: str | os.PathLike[str], seed: int = 0) -> WeightsSourc
     BottleneckError
         Not one of these, or no such file.
     """
+    # what Keras downloads, and the order of a base's tensors, are for its version to say
+    keras = f"keras-{version('keras')}"
     if weights == "imagenet":
-        return WeightsSource("imagenet", "imagenet", "imagenet")
+        return WeightsSource("imagenet", "imagenet", f"imagenet-{keras}")
     if weights == "random" or re.fullmatch(r"random-\d+", str(weights)):
         name = f"random-{seed}" if weights == "random" else str(weights)
-        return WeightsSource("random", name, f"{name}-pcg64")
+        return WeightsSource("random", name, f"{name}-{keras}")
     file = Path(weights)
     if not file.is_file():
         raise BottleneckError(
@@ -133,7 +138,9 @@ def _with_imagenet(base: Base, builder: Any, shape: tuple[int, int, int]) -> Any
     waited = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
     try:
-        return builder(weights="imagenet", include_top=False, input_shape=shape)
+        # Keras tells of the download on stdout, which is for results
+        with contextlib.redirect_stdout(sys.stderr):
+            return builder(weights="imagenet", include_top=False, input_shape=shape)
     except Exception as error:  # Keras raises a bare Exception here
         raise BottleneckError(
             f"the ImageNet weights of {base.name} could not be downloaded ({_one_line(error)}). Without a network, "

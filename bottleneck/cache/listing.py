@@ -1,5 +1,6 @@
 """The cache's table of images: every one of them, ok or failed with a reason."""
 
+import io
 import os
 import zlib
 from dataclasses import dataclass
@@ -104,15 +105,14 @@ def write_listing(folder: Path, listing: Listing) -> None:
     }
     columns["digest"] = np.array([row.digest for row in rows], dtype="S64")
     columns |= {name: np.array([getattr(row, name) for row in rows], "<i8") for name in _NUMBERS}
-    with h5py.File("listing", "w", driver="core", backing_store=False, libver="v110") as file:
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver="v110") as file:
         for name, values in columns.items():
             text = h5py.string_dtype("utf-8") if name in _TEXTS else None
             file.create_dataset(name, data=values, dtype=text, shape=(len(rows),))
         file.attrs.update(format=FORMAT, version=VERSION, root=os.fsencode(listing.root))
         file.attrs["crc32"] = _checksum(os.fsencode(listing.root), columns)
-        file.flush()
-        image = file.id.get_file_image()
-    write_atomically(folder / FILE_NAME, image)
+    write_atomically(folder / FILE_NAME, image.getbuffer())
 
 
 def read_listing(folder: Path) -> Listing | None:
@@ -130,7 +130,7 @@ def read_listing(folder: Path) -> Listing | None:
         with h5py.File(file_path, "r", locking=False) as file:
             version, checksum = int(file.attrs["version"]), int(file.attrs["crc32"])
             refuse_newer(file_path, version, VERSION)
-            root = bytes(file.attrs["root"])
+            root = os.fsencode(file.attrs["root"])
             columns = {name: file[name][:] for name in (*_TEXTS, "digest", *_NUMBERS)}
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise DamagedListingError(_damaged(file_path)) from error

@@ -5,7 +5,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bottleneck.cache.atomic import write_atomically
 from bottleneck.errors import BottleneckError
@@ -13,6 +13,10 @@ from bottleneck.errors import BottleneckError
 FILE_NAME = "recipe.json"
 FORMAT = "bottleneck-recipe"
 VERSION = 1
+
+
+class DamagedRecipeError(BottleneckError):
+    """A ``recipe.json`` is missing or not as it was written."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,11 @@ class Recipe:
 
     base: str
     tap: str
-    pool: str
+    pool: Literal["avg", "max", "none"]
     weights: str = dataclasses.field(compare=False)
     weights_digest: str
     image_size: int
-    fit: str
+    fit: Literal["squash", "crop"]
     decoder: str
     precision: str = "float32"
     dtype: str = "float32"
@@ -126,8 +130,10 @@ def read_recipe(folder: Path) -> RecipeFile:
 
     Raises
     ------
+    DamagedRecipeError
+        It is missing, damaged, or not the recipe of this folder.
     BottleneckError
-        It is missing, damaged, of a newer format, or not the recipe of this folder.
+        It is of a newer format.
     """
     file = folder / FILE_NAME
     try:
@@ -135,13 +141,13 @@ def read_recipe(folder: Path) -> RecipeFile:
         refuse_newer(file, int(content["version"]), VERSION)
         recipe = Recipe.from_dict(content["recipe"])
         entry = RecipeFile(recipe, content["weights_path"], tuple(content["fingerprints"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BottleneckError(
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedRecipeError(
             f"{file} is damaged or missing ({error}); `bottleneck extract` with the options it was made with "
             f"writes it again"
         ) from error
     if recipe.id != folder.name:
-        raise BottleneckError(
+        raise DamagedRecipeError(
             f"{file} was changed: it describes {recipe.id} and lies in {folder.name}; `bottleneck extract` with "
             f"the options it was made with writes it again"
         )

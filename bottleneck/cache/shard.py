@@ -5,6 +5,7 @@ byte of it can change unnoticed, and reading it through costs less than reading 
 """
 
 import hashlib
+import io
 import mmap
 import re
 import zlib
@@ -22,7 +23,6 @@ from bottleneck.errors import BottleneckError
 
 FORMAT = "bottleneck-shard"
 VERSION = 1
-PATTERN = "shard-*.h5"
 
 # Bytes of features after which a shard is sealed. Large enough to be read at the speed of the disk
 # and to keep the number of files small; small enough to be held in memory while it fills.
@@ -72,16 +72,15 @@ def write_shard(
     BottleneckError
         There is no room left on the disk.
     """
-    with h5py.File("shard", "w", driver="core", backing_store=False, libver="v110") as file:
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver="v110") as file:
         file.attrs.update(format=FORMAT, version=VERSION, recipe=recipe.to_json())
         file["digests"] = np.array(digests, dtype="S64")
         file["views"] = views
         file["features"] = features  # contiguous and uncompressed: readers map it
-        file.flush()
-        image = file.id.get_file_image()
     keys = hashlib.sha256("".join(digests).encode() + views.tobytes()).hexdigest()
-    path = folder / f"shard-{keys[:12]}-{zlib.crc32(image):08x}.h5"
-    write_atomically(path, image)
+    path = folder / f"shard-{keys[:12]}-{zlib.crc32(image.getbuffer()):08x}.h5"
+    write_atomically(path, image.getbuffer())
     return path
 
 
@@ -134,3 +133,8 @@ def read_shard(path: Path, *, check: bool = True) -> Shard:
         )
         digests = np.char.decode(file["digests"][:], "ascii").tolist()
         return Shard(path, digests, file["views"][:], features)
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The sealed shards in a recipe's folder, in a fixed order."""
+    return sorted(folder.glob("shard-*.h5"))

@@ -1,50 +1,14 @@
 """A cache opened for reading."""
 
-import functools
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bottleneck.cache.listing import FILE_NAME as LISTING
-from bottleneck.cache.listing import Listing, Row, read_listing
+from bottleneck.cache.listing import Listing, read_listing
+from bottleneck.cache.features import Features, Located, locate
 from bottleneck.cache.recipe import Recipe, RecipeFile, read_recipe
-from bottleneck.cache.shard import PATTERN, Shard, read_shard
 from bottleneck.errors import BottleneckError
-
-# Shards `iter_batches` keeps mapped at once: each holds a file descriptor, and 1,024 of them is a
-# common limit for a process.
-_MAPPED_SHARDS = 64
-
-
-@dataclass(frozen=True)
-class Features:
-    """Rows of features and what is known of the images they belong to.
-
-    Attributes
-    ----------
-    X : ndarray of float32, shape (n, *feature_shape)
-        One row per image; ``(n, d)`` for pooled features.
-    y : ndarray of int64, shape (n,)
-        Index into `classes`; -1 for images without a label.
-    classes : tuple of str
-        Sorted; the same for every split of a cache.
-    paths, digests : tuple of str
-        Of the images, in the order of the rows.
-    splits : tuple of (str or None)
-        The split each image was assigned to by its source.
-    """
-
-    X: NDArray[np.float32]
-    y: NDArray[np.int64]
-    classes: tuple[str, ...]
-    paths: tuple[str, ...]
-    digests: tuple[str, ...]
-    splits: tuple[str | None, ...]
-
 
 class FeatureCache:
     """The features of one image set, under any number of recipes. Reading never blocks or locks.
@@ -186,60 +150,12 @@ class FeatureCache:
         for start in range(0, len(found.rows), batch_size):
             yield found.gather(slice(start, start + batch_size))
 
-    def _locate(self, recipe: Recipe | str | None, split: str | None, view: int) -> "_Located":
+    def _locate(self, recipe: Recipe | str | None, split: str | None, view: int) -> Located:
         listing = self.listing
         rows = tuple(row for row in listing.ok if split is None or row.split == split)
         if split is not None and not rows:
             there = ", ".join(sorted({row.split for row in listing.ok if row.split})) or "none"
             raise BottleneckError(f"{self.path} has no images in split {split!r}; its splits: {there}")
-        name = self.find_recipe(recipe).recipe.id
-        paths = shard_paths(self.path / "features" / name)
-        places: dict[str, tuple[int, int]] = {}
-        shape: tuple[int, ...] = (0,)
-        for number, path in enumerate(paths):
-            shard = read_shard(path)
-            shape = shard.features.shape[1:]
-            for row in np.flatnonzero(shard.views == view):
-                places.setdefault(shard.digests[row], (number, int(row)))
-        missing = [row.path for row in rows if row.digest not in places]
-        if missing:
-            raise BottleneckError(
-                f"{len(missing)} of {len(rows)} images have no features under {name} in view {view}, the first "
-                f"{missing[0]!r}; `bottleneck cache repair {self.path}` computes what is missing"
-            )
-        index = np.array([places[row.digest] for row in rows], np.int64).reshape(-1, 2)
-        # their bytes were checked just now
-        opened = functools.lru_cache(_MAPPED_SHARDS)(lambda n: read_shard(paths[n], check=False))
-        return _Located(rows, listing.classes, index, opened, shape)
-
-
-def shard_paths(folder: Path) -> list[Path]:
-    """The sealed shards in a recipe's folder, in a fixed order."""
-    return sorted(folder.glob(PATTERN))
-
-
-@dataclass(frozen=True)
-class _Located:
-    """Which shard, and which row of it, holds each image's features."""
-
-    rows: tuple[Row, ...]
-    classes: tuple[str, ...]
-    index: NDArray[np.int64]
-    opened: Callable[[int], Shard]
-    shape: tuple[int, ...]
-
-    def gather(self, part: slice) -> Features:
-        rows, index = self.rows[part], self.index[part]
-        X = np.empty((len(rows), *self.shape), np.float32)
-        for number in np.unique(index[:, 0]):
-            taken = np.flatnonzero(index[:, 0] == number)
-            X[taken] = self.opened(int(number)).features[index[taken, 1]]
-        codes = {label: code for code, label in enumerate(self.classes)}
-        return Features(
-            X=X,
-            y=np.array([codes[row.label] if row.label else -1 for row in rows], np.int64),
-            classes=self.classes,
-            paths=tuple(row.path for row in rows),
-            digests=tuple(row.digest for row in rows),
-            splits=tuple(row.split for row in rows),
+        return locate(
+            self.path, self.find_recipe(recipe).recipe, rows, listing.classes, view=view
         )

@@ -19,10 +19,13 @@ DECODER = "pillow-bilinear-antialias-1"
 
 # Only formats people keep photographs in. Others that Pillow knows run outside programs (EPS) or
 # are rarely read by anybody, and a picture is hostile input.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA")
 
 # Twice Image.MAX_IMAGE_PIXELS, where Pillow itself stops by default: half a gigabyte of RGB.
 MAX_PIXELS = 178_956_970
+
+# Pillow registers its formats on first use, which several threads at once would stumble over.
+Image.init()
 
 _RGB_WHITE = (255, 255, 255, 255)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from joblib import Parallel, delayed
 
 from bottleneck.cache.listing import FAILED, OK, Listing, Row
-from bottleneck.extract.progress import Progress
+from bottleneck.extraction.progress import Progress
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.source import ImageFile, ImageSet, read_bytes, why_unreadable
 
@@ -22,7 +22,8 @@ def scan(
     """List an image set with the digest of every image.
 
     A file whose size and modification time are those of the known listing is not opened, as in
-    git's index, wherever the set as a whole may have been moved to.
+    git's index. Only where it lies in the same place: files of another set, unpacked from an
+    archive, may well agree in name, size and time.
 
     Parameters
     ----------
@@ -41,7 +42,8 @@ def scan(
         Rows are ``failed`` where the file cannot be read, and where it failed before and has not
         changed since.
     """
-    before = {row.path: row for row in known.rows} if known else {}
+    same_place = known is not None and known.root == images.root
+    before = {row.path: row for row in known.rows} if known and same_place else {}
     looks = Parallel(n_jobs=workers, prefer="threads", return_as="generator")(
         delayed(_look)(images.root, file, before.get(file.path), retry_failed)
         for file in images.files

@@ -1,0 +1,127 @@
+"""Which features are wanted, and the network that makes them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bottleneck.bases.network import POOLS, Network, Pool, build_network
+from bottleneck.bases.registry import Base, find_base, find_size, find_tap
+from bottleneck.bases.weights import WeightsSource, find_weights
+from bottleneck.cache.recipe import Recipe, RecipeFile
+from bottleneck.errors import BottleneckError
+from bottleneck.images.decode import DECODER, FITS, Fit
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything a recipe says but the digest of the weights, which takes loading them.
+
+    Attributes
+    ----------
+    base : Base
+    weights : WeightsSource
+    tap, pool, image_size, fit
+        As in `bottleneck.cache.recipe.Recipe`.
+    """
+
+    base: Base
+    weights: WeightsSource
+    tap: str
+    pool: Pool
+    image_size: int
+    fit: Fit
+
+    def recipe(self, weights_digest: str) -> Recipe:
+        """Complete the recipe."""
+        return Recipe(
+            base=self.base.name,
+            tap=self.tap,
+            pool=self.pool,
+            weights=Path(self.weights.name).name,
+            weights_digest=weights_digest,
+            image_size=self.image_size,
+            fit=self.fit,
+            decoder=DECODER,
+        )
+
+    def recognise(self, known: tuple[RecipeFile, ...]) -> RecipeFile | None:
+        """Find the recipe among those known, where that can be told without loading weights."""
+        for entry in known:
+            same = entry.recipe == self.recipe(entry.recipe.weights_digest)
+            if same and self.weights.fingerprint in entry.fingerprints:
+                return entry
+        return None
+
+    def build(self) -> Network:
+        """Build the network; this imports Keras."""
+        return build_network(self.base, self.weights, self.tap, self.pool, self.image_size)
+
+
+def choose(
+    base: str,
+    weights: str | os.PathLike[str],
+    *,
+    tap: str | None = None,
+    pool: Pool = "avg",
+    image_size: int | None = None,
+    fit: Fit = "squash",
+    seed: int = 0,
+) -> Wanted:
+    """Check what was asked for against what there is, without loading anything.
+
+    Raises
+    ------
+    BottleneckError
+        There is no such base, tap, pool, fit or weights file, or the base does not take the size.
+    """
+    found = find_base(base)
+    for option, value, known in (("--pool", pool, POOLS), ("--fit", fit, FITS)):
+        if value not in known:
+            raise BottleneckError(f"unknown value {value!r} for {option}: {', '.join(known)}")
+    return Wanted(
+        base=found,
+        tap=find_tap(found, tap),
+        image_size=find_size(found, image_size),
+        weights=find_weights(weights, seed),
+        pool=pool,
+        fit=fit,
+    )
+
+
+def choose_again(recipe: Recipe, weights: str | os.PathLike[str]) -> Wanted:
+    """Ask for the features of a recipe there is, with weights from `weights`.
+
+    Raises
+    ------
+    BottleneckError
+        This version cannot make them any more, or there is no such weights file.
+    """
+    wanted = choose(
+        recipe.base,
+        weights,
+        tap=recipe.tap,
+        pool=recipe.pool,
+        image_size=recipe.image_size,
+        fit=recipe.fit,
+    )
+    if wanted.recipe(recipe.weights_digest) != recipe:
+        raise BottleneckError(
+            f"features of {recipe.id} were made by another version of bottleneck, which decoded pictures otherwise "
+            f"({recipe.decoder}, this one: {DECODER}); extract and fit again with this one"
+        )
+    return wanted
+
+
+def refuse_other_weights(found: str, recipe: Recipe, source: WeightsSource) -> None:
+    """Refuse weights whose digest is not the recipe's.
+
+    Raises
+    ------
+    BottleneckError
+        The digests differ.
+    """
+    if found != recipe.weights_digest:
+        raise BottleneckError(
+            f"the weights {source.name} are not those of {recipe.id}: expected tensors with digest "
+            f"{recipe.weights_digest[:12]}…, found {found[:12]}…; name the right ones ({recipe.weights}) with --weights"
+        )

@@ -1,0 +1,182 @@
+"""`bottleneck extract`: from an image set to a cache."""
+
+import logging
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+from bottleneck.bases.network import Pool
+from bottleneck.cache.listing import DamagedListingError, Listing, read_listing, write_listing
+from bottleneck.cache.lock import writer_lock
+from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS, Settings
+from bottleneck.extraction.engine import choose
+from bottleneck.extraction.fill import Filled, fill
+from bottleneck.extraction.progress import Progress, no_progress
+from bottleneck.extraction.report import ExtractReport, Stages
+from bottleneck.extraction.scan import scan
+from bottleneck.images.decode import MAX_PIXELS, Fit
+from bottleneck.images.source import ImageSet, read_source
+
+_log = logging.getLogger("bottleneck")
+
+# Failed images named one by one in the messages; all of them are in the listing.
+_SHOWN_FAILURES = 10
+
+
+def extract(
+    images: str | os.PathLike[str],
+    cache: str | os.PathLike[str],
+    *,
+    base: str = "inception_v3",
+    weights: str | os.PathLike[str] = "imagenet",
+    tap: str | None = None,
+    pool: Pool = "avg",
+    image_size: int | None = None,
+    fit: Fit = "squash",
+    seed: int = 0,
+    root: str | os.PathLike[str] | None = None,
+    path_column: str = "path",
+    label_column: str | None = None,
+    split_column: str | None = None,
+    skip_missing: bool = False,
+    retry_failed: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    batch_size: int = BATCH_SIZE,
+    workers: int | None = None,
+    seal_seconds: float = SEAL_SECONDS,
+    progress: Progress = no_progress,
+) -> ExtractReport:
+    """Run a frozen base over an image set and keep its features, computing only what is missing.
+
+    Parameters
+    ----------
+    images : path
+        A folder of class folders; a folder with ``train``, ``val`` and ``test`` above class
+        folders; a flat folder; a CSV; or one picture.
+    cache : path
+        The cache's folder; made if need be.
+    base : str
+        Name of the base.
+    weights : str or path
+        ``imagenet``, ``random``, or a ``.weights.h5``, ``.h5`` or ``.keras`` file.
+    tap : str, optional
+        The layer to keep; by default the last before the classifier.
+    pool : {"avg", "max", "none"}
+        How the tap's map becomes a vector; ``none`` keeps the map.
+    image_size : int, optional
+        Side of the square shown to the base, in pixels; by default what it was trained on.
+    fit : {"squash", "crop"}
+        Scale both sides, or keep proportions and the centre.
+    seed : int
+        For random weights.
+    root, path_column, label_column, split_column, skip_missing
+        For a CSV, see `bottleneck.images.source.read_source`.
+    retry_failed : bool
+        Try images again that failed before and have not changed.
+    max_pixels : int
+        Pictures with more pixels are refused as decompression bombs.
+    batch_size : int
+        Images the base is given at once.
+    workers : int, optional
+        Threads that read and decode; by default as many as there are cores.
+    seal_seconds : float
+        Computed features are sealed at least this often: what a crash can cost.
+    progress : callable
+        Called with the step's name, how many are done, and how many there are.
+
+    Returns
+    -------
+    ExtractReport
+
+    Raises
+    ------
+    BottleneckError
+        It cannot be done, and the message says why. What was sealed before is kept.
+
+    Examples
+    --------
+    >>> report = extract(example_images, example_cache, weights="random", image_size=75)
+    >>> report.images, report.computed, report.reused, report.failed
+    (6, 0, 6, 0)
+    """
+    started = time.perf_counter()
+    place = Path(cache)
+    settings = Settings(
+        batch_size=batch_size,
+        workers=workers or Settings().workers,
+        max_pixels=max_pixels,
+        seal_seconds=seal_seconds,
+    )
+    wanted = choose(
+        base, weights, tap=tap, pool=pool, image_size=image_size, fit=fit, seed=seed
+    )
+    found = read_source(
+        images,
+        root=root,
+        path_column=path_column,
+        label_column=label_column,
+        split_column=split_column,
+        skip_missing=skip_missing,
+    )
+    if found.ignored:
+        _log.info("Passed over files that are not pictures: %s", ", ".join(found.ignored))
+    with writer_lock(place):
+        known = _known(place)
+        _tell_of_another_set(place, known, found)
+        listing = scan(
+            found,
+            known,
+            workers=settings.workers,
+            retry_failed=retry_failed,
+            progress=progress,
+        )
+        filled = fill(place, listing, wanted, settings, progress)
+        # The listing comes last: where there is one, an extraction has come to its end
+        write_listing(place, filled.listing)
+    _tell_of_failures(filled.listing)
+    return _report(place, filled, time.perf_counter() - started)
+
+
+def _known(cache: Path) -> Listing | None:
+    try:
+        return read_listing(cache)
+    except DamagedListingError as error:
+        _log.warning("%s", error)
+        return None
+
+
+def _tell_of_another_set(cache: Path, known: Listing | None, found: ImageSet) -> None:
+    if known is not None and known.root != found.root:
+        _log.warning(
+            "%s listed the images of %s; now it lists those of %s. Features of the others are kept.",
+            cache,
+            known.root,
+            found.root,
+        )
+
+
+def _tell_of_failures(listing: Listing) -> None:
+    failed = listing.failed
+    for row in failed[:_SHOWN_FAILURES]:
+        _log.warning("Skipped %r: %s", row.path, row.reason)
+    if len(failed) > _SHOWN_FAILURES:
+        reasons = Counter(row.reason.split(":")[0].split(" (")[0] for row in failed)
+        counted = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common(5))
+        _log.warning("… and %d more (%s)", len(failed) - _SHOWN_FAILURES, counted)
+
+
+def _report(cache: Path, filled: Filled, seconds: float) -> ExtractReport:
+    tally, listing = filled.tally, filled.listing
+    return ExtractReport(
+        cache=str(cache),
+        recipe=filled.recipe.id,
+        images=len(listing.rows),
+        computed=tally.computed,
+        reused=len(listing.ok) - tally.computed,
+        failed=len(listing.failed),
+        seconds=seconds,
+        images_per_second=tally.computed / seconds,
+        stages=Stages(tally.read, tally.decode, tally.base, tally.write),
+        held_back_by=tally.held_back_by,
+    )

@@ -1,0 +1,74 @@
+"""What an extraction did, in numbers."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Seconds of work in each stage; reading and decoding are summed over their threads."""
+
+    read: float
+    decode: float
+    base: float
+    write: float
+
+
+@dataclass(frozen=True)
+class ExtractReport:
+    """What an extraction did.
+
+    Attributes
+    ----------
+    cache : str
+        The cache's folder.
+    recipe : str
+        Id of the recipe.
+    images : int
+        Images in the listing: ``computed + reused + failed``.
+    computed : int
+        Distinct images the base was run on.
+    reused : int
+        Images whose features were there, or are those of a duplicate.
+    failed : int
+        Images that cannot be used; the listing says why.
+    seconds : float
+        From start to end, loading of the network included.
+    images_per_second : float
+        ``computed / seconds``.
+    stages : Stages
+        Where the time went.
+    held_back_by : str
+        The stage that determined how long it took; empty where nothing was computed.
+    """
+
+    cache: str
+    recipe: str
+    images: int
+    computed: int
+    reused: int
+    failed: int
+    seconds: float
+    images_per_second: float
+    stages: Stages
+    held_back_by: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON takes it; seconds are rounded to milliseconds."""
+        fields = dataclasses.asdict(self)
+        fields["stages"] = {name: round(value, 3) for name, value in fields["stages"].items()}
+        fields["seconds"] = round(self.seconds, 3)
+        fields["images_per_second"] = round(self.images_per_second, 3)
+        return fields
+
+    def __str__(self) -> str:
+        what = (
+            f"{self.images:,} images in {self.seconds:.1f} s: {self.computed:,} computed"
+            f" ({self.images_per_second:.1f} a second), {self.reused:,} reused, {self.failed:,} failed."
+        )
+        if not self.held_back_by:
+            return what
+        spent = dataclasses.asdict(self.stages)
+        where = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())
+        return f"{what}\nTime went to: {where}; held back by {self.held_back_by}."
