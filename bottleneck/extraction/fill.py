@@ -42,11 +42,18 @@ class Filled:
 
 
 def fill(
-    cache: Path, listing: Listing, wanted: Wanted, settings: Settings, progress: Progress
+    cache: Path,
+    listing: Listing,
+    wanted: Wanted,
+    settings: Settings,
+    progress: Progress,
+    *,
+    expected: Recipe | None = None,
 ) -> Filled:
     """Compute the features that usable images of a listing lack. Only for who holds the writer's lock.
 
-    Damaged shards count as missing; their files go when what they held is there again.
+    Damaged shards count as missing; their files go when what they held is there again. Where a recipe
+    is `expected`, weights that do not make it are refused before anything is computed.
 
     Raises
     ------
@@ -56,7 +63,11 @@ def fill(
     network, entry = None, wanted.recognise(readable_recipes(cache))
     if entry is None:
         network = _build(wanted, progress)
+        if expected is not None:
+            refuse_other_weights(network.weights_digest, expected, wanted.weights)
         entry = _enter(cache, wanted, network)
+    elif expected is not None:
+        refuse_other_weights(entry.recipe.weights_digest, expected, wanted.weights)
     recipe = entry.recipe
     if recipe.random:
         _log.warning(

@@ -1,0 +1,1 @@
+"""Classifiers on cached features: which there are, and how they are fitted."""

@@ -1,0 +1,1 @@
+"""What a fit leaves behind: run.json, the metrics, and loading without running foreign code."""

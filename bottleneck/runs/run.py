@@ -1,0 +1,142 @@
+"""A run's folder: the head, its metrics, and all that is needed to repeat or serve it."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bottleneck.cache.atomic import TEMPORARY
+from bottleneck.cache.recipe import Recipe, refuse_newer
+from bottleneck.errors import BottleneckError
+from bottleneck.runs.metrics import Metrics
+
+FILE_NAME = "run.json"
+FORMAT = "bottleneck-run"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of a fitted head.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Of the features it was fitted on, and takes.
+    weights_path : str
+        What to give to ``--weights`` to have the base's weights again.
+    classes : tuple of str
+        In the order of the head's outputs.
+    head : str
+        Name of the kind of head.
+    params : dict
+        Its parameters, all of them, and what was chosen while fitting.
+    seed : int
+    split : str
+        ``given`` by the data, or made by ``digest``.
+    metrics : dict of Metrics
+        By split.
+    cache, data_digest : str
+        The cache's folder, and a SHA-256 of the images' digests, labels and splits.
+    versions : dict
+        Of the software that fitted it.
+    command : str
+        What was typed.
+    created : str
+        Date and time, ISO 8601, UTC.
+    """
+
+    recipe: Recipe
+    weights_path: str
+    classes: tuple[str, ...]
+    head: str
+    params: dict[str, Any]
+    seed: int
+    split: str
+    metrics: dict[str, Metrics]
+    cache: str
+    data_digest: str
+    versions: dict[str, str]
+    command: str
+    created: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON takes it."""
+        return dataclasses.asdict(self)
+
+
+def read_run(folder: str | os.PathLike[str]) -> Run:
+    """Read ``run.json``.
+
+    Raises
+    ------
+    BottleneckError
+        There is no run, or it is damaged or of a newer format.
+    """
+    file = Path(folder) / FILE_NAME
+    if not file.is_file():
+        raise BottleneckError(
+            f"no run at {folder} (expected a folder with {FILE_NAME}); make one with: bottleneck fit-head CACHE --head NAME"
+        )
+    try:
+        content = json.loads(file.read_bytes())
+        refuse_newer(file, int(content.pop("version")), VERSION)
+        del content["format"]
+        content["recipe"] = Recipe.from_dict(content["recipe"])
+        content["classes"] = tuple(content["classes"])
+        content["metrics"] = {
+            split: Metrics(**values) for split, values in content["metrics"].items()
+        }
+        return Run(**content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BottleneckError(
+            f"{file} is damaged ({error}); fit the head again with: bottleneck fit-head"
+        ) from error
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Write ``run.json``."""
+    content = {"format": FORMAT, "version": VERSION, **run.to_dict()}
+    (folder / FILE_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def free_name(folder: Path, name: str) -> Path:
+    """Find a name nothing has yet: ``name``, ``name-2``, ``name-3`` …"""
+    path, number = folder / name, 1
+    while os.path.lexists(path):
+        number += 1
+        path = folder / f"{name}-{number}"
+    return path
+
+
+@contextlib.contextmanager
+def new_run(path: Path) -> Iterator[Path]:
+    """Give a folder to write a run into; it takes its name when all of it is there.
+
+    Raises
+    ------
+    BottleneckError
+        The name is taken already, or the folder cannot be made.
+    """
+    if os.path.lexists(path):
+        raise BottleneckError(
+            f"{path} exists already and a run is never overwritten; give another folder with --out"
+        )
+    # in the same folder, so that the rename at the end does not cross file systems
+    unfinished = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        unfinished.rename(path)
+    except OSError as error:
+        raise BottleneckError(
+            f"cannot write the run {path}: {error.strerror or error}; give another folder with --out"
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

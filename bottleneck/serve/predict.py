@@ -1,0 +1,225 @@
+"""`bottleneck predict`: what a run makes of new pictures."""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache.features import locate
+from bottleneck.cache.listing import OK, DamagedListingError, Listing, read_listing
+from bottleneck.cache.lock import writer_lock
+from bottleneck.errors import BottleneckError
+from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
+from bottleneck.extraction.engine import choose_again
+from bottleneck.extraction.fill import fill, survey
+from bottleneck.extraction.plan import missing_items
+from bottleneck.extraction.progress import Progress, no_progress
+from bottleneck.extraction.scan import scan
+from bottleneck.heads.registry import find_head
+from bottleneck.images.decode import MAX_PIXELS
+from bottleneck.images.source import read_source
+from bottleneck.runs.run import Run, read_run
+from bottleneck.runs.table import class_columns, write_table
+
+_log = logging.getLogger("bottleneck")
+
+# Rows of features in memory at a time.
+_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run says of pictures, in the order of their source.
+
+    Attributes
+    ----------
+    paths : tuple of str
+    classes : tuple of str
+    probabilities : ndarray of float32, shape (n, classes)
+        Rows sum to 1; NaN for pictures that cannot be used.
+    reasons : tuple of str
+        Why a picture cannot be used; empty where it can.
+    """
+
+    paths: tuple[str, ...]
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    reasons: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """The most probable class of each picture; None where it cannot be used."""
+        best = np.nan_to_num(self.probabilities, nan=-1.0).argmax(axis=1)
+        return tuple(
+            None if reason else self.classes[code]
+            for code, reason in zip(best, self.reasons, strict=True)
+        )
+
+    @property
+    def confidences(self) -> NDArray[np.float32]:
+        """Probability of the most probable class; NaN where a picture cannot be used."""
+        highest: NDArray[np.float32] = self.probabilities.max(axis=1)
+        return highest
+
+    def write_csv(self, file: str | os.PathLike[str]) -> None:
+        """Write ``path,prediction,confidence``, a column for each class, and ``reason``.
+
+        Raises
+        ------
+        BottleneckError
+            The file cannot be written.
+        """
+        header = ["path", "prediction", "confidence", *class_columns(self.classes), "reason"]
+        try:
+            write_table(Path(file), header, self._lines())
+        except OSError as error:
+            raise BottleneckError(
+                f"cannot write {file}: {error.strerror}; give another place with --out"
+            ) from error
+
+    def _lines(self) -> Iterator[list[str]]:
+        for path, name, p, reason in zip(
+            self.paths, self.names, self.probabilities, self.reasons, strict=True
+        ):
+            if name is None:
+                yield [path, "", "", *("" for _ in p), reason]
+            else:
+                yield [path, name, f"{p.max():.6f}", *(f"{value:.6f}" for value in p), ""]
+
+
+def predict(
+    run: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    root: str | os.PathLike[str] | None = None,
+    path_column: str = "path",
+    skip_missing: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    batch_size: int = BATCH_SIZE,
+    workers: int | None = None,
+    progress: Progress = no_progress,
+) -> Predictions:
+    """Predict the classes of pictures with a run's head on its base's features.
+
+    Parameters
+    ----------
+    run : path
+        The run's folder.
+    images : path
+        A folder, a CSV or one picture; labels are not looked at.
+    cache : path, optional
+        A cache to take features from, and to add to what it lacks. Its listing stays as it is.
+    weights : str or path, optional
+        Where the base's weights are now, if no longer where they were when the run was fitted. Other
+        weights are refused.
+    root, path_column, skip_missing
+        For a CSV, see `bottleneck.images.source.read_source`.
+    max_pixels : int
+        Pictures with more pixels are refused as decompression bombs.
+    batch_size : int
+        Images the base is given at once; fewer where there are fewer.
+    workers : int, optional
+        Threads that read and decode; by default as many as there are cores.
+    progress : callable
+        Called with the step's name, how many are done, and how many there are.
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    BottleneckError
+        The run or the pictures cannot be read, or the weights are not those it was fitted with.
+
+    Examples
+    --------
+    >>> predictions = predict(example_run, example_images, cache=example_cache)
+    >>> predictions.classes, predictions.probabilities.shape
+    (('cat', 'dog'), (6, 2))
+    """
+    known = read_run(run)
+    found = read_source(
+        images, root=root, path_column=path_column, skip_missing=skip_missing
+    )
+    head = find_head(known.head).load_module().load(Path(run))
+    threads = workers or Settings().workers
+    with _place(cache) as place:
+        listing = scan(
+            found,
+            _listing_of(place),
+            workers=threads,
+            retry_failed=True,
+            progress=progress,
+        )
+        settings = Settings(batch_size, threads, max_pixels)
+        listing = _complete(place, listing, known, weights, settings, progress)
+        features = locate(place, known.recipe, listing.ok, known.classes)
+        batches = [np.empty((0, len(known.classes)), np.float32)]
+        for start in range(0, len(features.rows), _BATCH):
+            X = features.gather(slice(start, start + _BATCH)).X
+            batches.append(head.predict_proba(X.reshape(len(X), -1)))
+    if known.recipe.random:
+        _log.warning("The base's weights are RANDOM: these predictions are for trying things out.")
+    usable = np.array([row.status == OK for row in listing.rows])
+    probabilities = np.full((len(usable), len(known.classes)), np.nan, np.float32)
+    probabilities[usable] = np.concatenate(batches)
+    return Predictions(
+        paths=tuple(row.path for row in listing.rows),
+        classes=known.classes,
+        probabilities=probabilities,
+        reasons=tuple(row.reason for row in listing.rows),
+    )
+
+
+@contextlib.contextmanager
+def _place(cache: str | os.PathLike[str] | None) -> Iterator[Path]:
+    if cache is not None:
+        yield Path(cache)
+        return
+    with tempfile.TemporaryDirectory(prefix="bottleneck-") as folder:
+        yield Path(folder)
+
+
+def _listing_of(cache: Path) -> Listing | None:
+    try:
+        return read_listing(cache)
+    except DamagedListingError:
+        return None  # it would have spared hashing the pictures, no more
+
+
+def _complete(
+    cache: Path,
+    listing: Listing,
+    run: Run,
+    weights: str | os.PathLike[str] | None,
+    settings: Settings,
+    progress: Progress,
+) -> Listing:
+    """Compute what features the cache lacks; where it lacks none, nothing is loaded or locked."""
+    held, _ = survey(cache / "features" / run.recipe.id)
+    missing = missing_items(listing.ok, held)
+    if not missing:
+        return listing
+    try:
+        wanted = choose_again(run.recipe, run.weights_path if weights is None else weights)
+    except BottleneckError as error:
+        if weights is not None:
+            raise
+        raise BottleneckError(
+            f"the base's weights are not where they were when the run was fitted ({run.weights_path}); "
+            f"say where they are now with --weights (digest {run.recipe.weights_digest[:12]}…)"
+        ) from error
+    small = Settings(
+        min(settings.batch_size, len(missing)), settings.workers, settings.max_pixels
+    )
+    with writer_lock(cache):
+        return fill(cache, listing, wanted, small, progress, expected=run.recipe).listing
