@@ -5,10 +5,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from types import ModuleType
+from typing import Any
 
 
-def load_keras() -> ModuleType:
+def load_keras() -> Any:
     """Import Keras and its backend, without their chatter.
 
     TensorFlow's C++ code writes a dozen lines about CUDA and oneDNN straight to file descriptor 2,

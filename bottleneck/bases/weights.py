@@ -126,7 +126,7 @@ def tensor_digest(model: Any) -> str:
         values = np.ascontiguousarray(_numpy(variable))
         values = values.astype(values.dtype.newbyteorder("<"), copy=False)
         digest.update(f"{values.shape}{values.dtype.name}".encode())
-        digest.update(memoryview(values).cast("B") if values.size else b"")
+        digest.update(values.tobytes())
     return digest.hexdigest()
 
 
@@ -204,7 +204,7 @@ class _Pair(NamedTuple):
 def _match_by_path(model: Any, file: h5py.Group) -> Iterator[_Pair]:
     """Keras 3: each tensor lies at ``layers/CLASS_COUNT/vars/INDEX``."""
     counts: Counter[str] = Counter()
-    expected = {}
+    expected: dict[str, Any] = {}
     for layer in model.layers:
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
         name = f"{kind}_{counts[kind]}" if counts[kind] else kind

@@ -6,6 +6,7 @@ byte of it can change unnoticed, and reading it through costs less than reading 
 
 import hashlib
 import io
+import json
 import mmap
 import re
 import zlib
@@ -42,6 +43,7 @@ class Shard:
     Attributes
     ----------
     path : Path
+    recipe : Recipe
     digests : list of str
         SHA-256 of the image each row belongs to, in hexadecimal.
     views : ndarray of uint16, shape (n,)
@@ -50,6 +52,7 @@ class Shard:
     """
 
     path: Path
+    recipe: Recipe
     digests: list[str]
     views: NDArray[np.uint16]
     features: NDArray[np.float32]
@@ -132,7 +135,8 @@ def read_shard(path: Path, *, check: bool = True) -> Shard:
             path, stored.dtype, mode="r", offset=stored.id.get_offset(), shape=stored.shape
         )
         digests = np.char.decode(file["digests"][:], "ascii").tolist()
-        return Shard(path, digests, file["views"][:], features)
+        recipe = Recipe.from_dict(json.loads(file.attrs["recipe"]))
+        return Shard(path, recipe, digests, file["views"][:], features)
 
 
 def shard_paths(folder: Path) -> list[Path]:

@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from bottleneck.cache.features import Features, Located, locate
 from bottleneck.cache.listing import FILE_NAME as LISTING
 from bottleneck.cache.listing import Listing, read_listing
-from bottleneck.cache.features import Features, Located, locate
 from bottleneck.cache.recipe import Recipe, RecipeFile, read_recipe
 from bottleneck.errors import BottleneckError
+
 
 class FeatureCache:
     """The features of one image set, under any number of recipes. Reading never blocks or locks.
@@ -53,8 +54,12 @@ class FeatureCache:
     @property
     def recipe_files(self) -> tuple[RecipeFile, ...]:
         """The recipes with what is known of where their weights are to be had."""
-        folders = sorted((self.path / "features").glob("*/"))
-        return tuple(read_recipe(folder) for folder in folders)
+        return tuple(read_recipe(folder) for folder in self.folders)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The recipes' folders, sorted by name."""
+        return tuple(sorted((self.path / "features").glob("*/")))
 
     @property
     def listing(self) -> Listing:
@@ -155,7 +160,7 @@ class FeatureCache:
         rows = tuple(row for row in listing.ok if split is None or row.split == split)
         if split is not None and not rows:
             there = ", ".join(sorted({row.split for row in listing.ok if row.split})) or "none"
-            raise BottleneckError(f"{self.path} has no images in split {split!r}; its splits: {there}")
-        return locate(
-            self.path, self.find_recipe(recipe).recipe, rows, listing.classes, view=view
-        )
+            raise BottleneckError(
+                f"{self.path} has no images in split {split!r}; its splits: {there}"
+            )
+        return locate(self.path, self.find_recipe(recipe).recipe, rows, listing.classes, view=view)

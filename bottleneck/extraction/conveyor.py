@@ -164,16 +164,16 @@ def run_task(
         try:
             pictures = _decode_ahead(pool, task, root, recipe, settings, tally)
             while batch := list(itertools.islice(pictures, settings.batch_size)):
-                usable = [picture for picture in batch if picture.pixels is not None]
+                usable = [(p.digest, p.pixels) for p in batch if p.pixels is not None]
                 if usable:
                     # Always the same shape: another would be traced anew, and change the last bits.
                     # The rows beyond are left from the batch before and their results thrown away.
-                    for row, picture in enumerate(usable):
-                        pixels[row] = picture.pixels
+                    for row, (_, square) in enumerate(usable):
+                        pixels[row] = square
                     start = time.perf_counter()
                     features = engine.features(pixels)
                     tally.base += time.perf_counter() - start
-                    sealer.add([picture.digest for picture in usable], features[: len(usable)])
+                    sealer.add([digest for digest, _ in usable], features[: len(usable)])
                 done(len(batch))
         finally:
             pool.shutdown(cancel_futures=True)
@@ -232,9 +232,7 @@ def _prepare(item: Item, root: Path, recipe: Recipe, max_pixels: int) -> _Pictur
         except UnreadableImageError as error:
             undecodable = str(error)
     decoded = time.perf_counter()
-    return _Picture(
-        item.digest, pixels, unreadable, undecodable, read - started, decoded - read
-    )
+    return _Picture(item.digest, pixels, unreadable, undecodable, read - started, decoded - read)
 
 
 def _read(item: Item, root: Path) -> tuple[bytes | None, dict[str, str]]:
@@ -247,7 +245,7 @@ def _read(item: Item, root: Path) -> tuple[bytes | None, dict[str, str]]:
             continue
         if digest_of(data) == item.digest:
             return data, unreadable
-        unreadable[path] = "changed while it was being extracted; run again to take it as it is now"
+        unreadable[path] = "changed since it was listed; run extract again to take it as it is now"
     return None, unreadable
 
 

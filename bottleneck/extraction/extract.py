@@ -9,7 +9,7 @@ from pathlib import Path
 from bottleneck.bases.network import Pool
 from bottleneck.cache.listing import DamagedListingError, Listing, read_listing, write_listing
 from bottleneck.cache.lock import writer_lock
-from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS, Settings
+from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS, Settings, Tally
 from bottleneck.extraction.engine import choose
 from bottleneck.extraction.fill import Filled, fill
 from bottleneck.extraction.progress import Progress, no_progress
@@ -108,9 +108,7 @@ def extract(
         max_pixels=max_pixels,
         seal_seconds=seal_seconds,
     )
-    wanted = choose(
-        base, weights, tap=tap, pool=pool, image_size=image_size, fit=fit, seed=seed
-    )
+    wanted = choose(base, weights, tap=tap, pool=pool, image_size=image_size, fit=fit, seed=seed)
     found = read_source(
         images,
         root=root,
@@ -121,6 +119,7 @@ def extract(
     )
     if found.ignored:
         _log.info("Passed over files that are not pictures: %s", ", ".join(found.ignored))
+    tally = Tally()
     with writer_lock(place):
         known = _known(place)
         _tell_of_another_set(place, known, found)
@@ -131,11 +130,18 @@ def extract(
             retry_failed=retry_failed,
             progress=progress,
         )
-        filled = fill(place, listing, wanted, settings, progress)
+        try:
+            filled = fill(place, listing, wanted, settings, tally, progress)
+        except KeyboardInterrupt:
+            _log.warning(
+                "Interrupted: %d images were computed, sealed and are kept. To go on, run the same command again.",
+                tally.computed,
+            )
+            raise
         # The listing comes last: where there is one, an extraction has come to its end
         write_listing(place, filled.listing)
     _tell_of_failures(filled.listing)
-    return _report(place, filled, time.perf_counter() - started)
+    return _report(place, filled, tally, time.perf_counter() - started)
 
 
 def _known(cache: Path) -> Listing | None:
@@ -166,8 +172,8 @@ def _tell_of_failures(listing: Listing) -> None:
         _log.warning("… and %d more (%s)", len(failed) - _SHOWN_FAILURES, counted)
 
 
-def _report(cache: Path, filled: Filled, seconds: float) -> ExtractReport:
-    tally, listing = filled.tally, filled.listing
+def _report(cache: Path, filled: Filled, tally: Tally, seconds: float) -> ExtractReport:
+    listing = filled.listing
     return ExtractReport(
         cache=str(cache),
         recipe=filled.recipe.id,

@@ -17,7 +17,7 @@ from bottleneck.cache.recipe import (
 from bottleneck.cache.shard import DamagedShardError, read_shard, shard_paths
 from bottleneck.extraction.conveyor import Settings, Tally, rows_per_task, run_task
 from bottleneck.extraction.engine import Wanted, refuse_other_weights
-from bottleneck.extraction.plan import missing_items, plan_tasks
+from bottleneck.extraction.plan import Item, missing_items, plan_tasks
 from bottleneck.extraction.progress import Progress
 
 _log = logging.getLogger("bottleneck")
@@ -32,13 +32,10 @@ class Filled:
     recipe : Recipe
     listing : Listing
         With the images that turned out unusable marked as failed.
-    tally : Tally
-        What was computed, and where the time went.
     """
 
     recipe: Recipe
     listing: Listing
-    tally: Tally
 
 
 def fill(
@@ -46,6 +43,7 @@ def fill(
     listing: Listing,
     wanted: Wanted,
     settings: Settings,
+    tally: Tally,
     progress: Progress,
     *,
     expected: Recipe | None = None,
@@ -53,7 +51,8 @@ def fill(
     """Compute the features that usable images of a listing lack. Only for who holds the writer's lock.
 
     Damaged shards count as missing; their files go when what they held is there again. Where a recipe
-    is `expected`, weights that do not make it are refused before anything is computed.
+    is `expected`, weights that do not make it are refused before anything is computed. What was done is
+    added to the tally as it is done, so that it is right after an interruption too.
 
     Raises
     ------
@@ -77,33 +76,46 @@ def fill(
     folder = cache / "features" / recipe.id
     held, damaged = survey(folder)
     items = missing_items(listing.ok, held)
-    tally = Tally()
     if items:
         if network is None:
             network = _build(wanted, progress)
             refuse_other_weights(network.weights_digest, recipe, wanted.weights)
-        through = 0
-
-        def done(images: int) -> None:
-            nonlocal through
-            through += images
-            progress("extracting", through, len(items))
-
-        progress("extracting", 0, len(items))
-        for task in plan_tasks(items, rows_per_task(network.feature_shape, settings.batch_size)):
-            run_task(
-                task,
-                root=listing.root,
-                folder=folder,
-                recipe=recipe,
-                engine=network,
-                settings=settings,
-                tally=tally,
-                done=done,
-            )
+        _compute(items, listing.root, folder, recipe, network, settings, tally, progress)
     for shard in damaged:
         shard.unlink(missing_ok=True)
-    return Filled(recipe, _with_failures(listing, tally), tally)
+    rows = tuple(_with_failure(row, tally) for row in listing.rows)
+    return Filled(recipe, Listing(listing.root, rows))
+
+
+def _compute(
+    items: list[Item],
+    root: Path,
+    folder: Path,
+    recipe: Recipe,
+    network: Network,
+    settings: Settings,
+    tally: Tally,
+    progress: Progress,
+) -> None:
+    through = 0
+
+    def done(images: int) -> None:
+        nonlocal through
+        through += images
+        progress("extracting", through, len(items))
+
+    progress("extracting", 0, len(items))
+    for task in plan_tasks(items, rows_per_task(network.feature_shape, settings.batch_size)):
+        run_task(
+            task,
+            root=root,
+            folder=folder,
+            recipe=recipe,
+            engine=network,
+            settings=settings,
+            tally=tally,
+            done=done,
+        )
 
 
 def readable_recipes(cache: Path) -> tuple[RecipeFile, ...]:
@@ -156,15 +168,9 @@ def _enter(cache: Path, wanted: Wanted, network: Network) -> RecipeFile:
         recipe, fingerprints = known.recipe, known.fingerprints
     except DamagedRecipeError:
         fingerprints = ()
-    entry = RecipeFile(
-        recipe, wanted.weights.name, (*fingerprints, wanted.weights.fingerprint)
-    )
+    entry = RecipeFile(recipe, wanted.weights.name, (*fingerprints, wanted.weights.fingerprint))
     write_recipe(folder, entry)
     return entry
-
-
-def _with_failures(listing: Listing, tally: Tally) -> Listing:
-    return Listing(listing.root, tuple(_with_failure(row, tally) for row in listing.rows))
 
 
 def _with_failure(row: Row, tally: Tally) -> Row:

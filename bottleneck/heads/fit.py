@@ -95,7 +95,11 @@ def fit_head(
     complete = complete_params(kind, params or {})
     store = FeatureCache(cache)
     entry = store.find_recipe(recipe)
-    path = Path(out) if out is not None else free_name(Path("runs"), f"{store.path.resolve().name}-{head}")
+    path = (
+        Path(out)
+        if out is not None
+        else free_name(Path("runs"), f"{store.path.resolve().name}-{head}")
+    )
     split = split_rows(store.listing.ok, seed)
     rows = tuple(row for part in split.parts.values() for row in part)
     classes = tuple(sorted({row.label for row in rows if row.label is not None}))
@@ -145,7 +149,9 @@ def _codes(rows: tuple[Row, ...], classes: tuple[str, ...]) -> NDArray[np.int64]
 
 
 @contextlib.contextmanager
-def _samples(features: Located, split: Split, memory: int | None) -> Iterator[tuple[Sample, Sample]]:
+def _samples(
+    features: Located, split: Split, memory: int | None
+) -> Iterator[tuple[Sample, Sample]]:
     """Read the features a head is fitted on, into memory or, where they do not fit, into a file."""
     places = _places(split)
     width = int(np.prod(features.shape))
@@ -188,7 +194,14 @@ def _write_predictions(
     header = ["path", "label", "split", "prediction", "confidence", *class_columns(classes)]
     places = [(name, row) for name, part in split.parts.items() for row in part]
     lines = (
-        [row.path, row.label, name, classes[int(p.argmax())], f"{p.max():.6f}", *(f"{v:.6f}" for v in p)]
+        [
+            row.path,
+            row.label,
+            name,
+            classes[int(p.argmax())],
+            f"{p.max():.6f}",
+            *(f"{v:.6f}" for v in p),
+        ]
         for (name, row), p in zip(places, probabilities, strict=True)
     )
     write_table(file, header, lines)

@@ -68,7 +68,11 @@ class Logistic:
 
 
 def fit(
-    train: Sample, val: Sample, classes: int, seed: int, params: Mapping[str, Any]
+    train: Sample,
+    val: Sample,
+    classes: int,
+    seed: int,  # noqa: ARG001 - every head is given one
+    params: Mapping[str, Any],
 ) -> Logistic:
     """Fit along a path of falling regularisation and keep the model with the least validation loss.
 

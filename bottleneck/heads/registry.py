@@ -154,6 +154,6 @@ def _number(kind: HeadKind, name: str, value: Any) -> float | int:
     except ValueError:
         number = None
     if isinstance(number, int if whole else (int, float)) and number is not True and number > 0:
-        return cast(float | int, number)
+        return number
     expected = "a whole number above 0" if whole else "a number above 0"
     raise BottleneckError(f"parameter {name} of head {kind.name} takes {expected}, not {value!r}")

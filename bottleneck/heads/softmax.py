@@ -45,9 +45,7 @@ class Softmax:
         self.model.save(folder / FILE_NAME)
 
 
-def fit(
-    train: Sample, val: Sample, classes: int, seed: int, params: Mapping[str, Any]
-) -> Softmax:
+def fit(train: Sample, val: Sample, classes: int, seed: int, params: Mapping[str, Any]) -> Softmax:
     """Train until the validation loss has not fallen for some epochs, and keep the best epoch.
 
     Parameters
@@ -72,9 +70,7 @@ def fit(
             ),
         ]
     )
-    model.compile(
-        keras.optimizers.Adam(params["learning_rate"]), "sparse_categorical_crossentropy"
-    )
+    model.compile(keras.optimizers.Adam(params["learning_rate"]), "sparse_categorical_crossentropy")
     stopping = keras.callbacks.EarlyStopping(
         "val_loss", patience=params["patience"], restore_best_weights=True
     )
@@ -120,7 +116,7 @@ def _batches(sample: Sample, size: int, rng: np.random.Generator | None) -> Any:
     """A Keras dataset that takes batches from arrays without copying them as a whole."""
     keras = load_keras()
 
-    class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
+    class Batches(keras.utils.PyDataset):  # type: ignore[misc, name-defined]  # no types
         def __init__(self) -> None:
             super().__init__()
             self.on_epoch_end()

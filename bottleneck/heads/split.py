@@ -82,7 +82,8 @@ def _given(labelled: Sequence[Row], given: set[str], seed: int) -> dict[str, lis
         _log.warning("%d images are in no split, while others are: they are left out.", unassigned)
     if "train" not in given:
         raise BottleneckError(
-            f"the data name splits ({', '.join(sorted(given))}) and none of them is train; add one, or name no splits at all"
+            f"the data name splits ({', '.join(sorted(given))}) and none of them is train; "
+            "add one, or name no splits at all"
         )
     if "val" not in given:
         share = SHARES["val"] / (SHARES["train"] + SHARES["val"])

@@ -133,7 +133,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         image = _sixteen_to_eight(image)
     elif image.mode == "F":
-        raise UnreadableImageError("floating-point pixels, which have no defined white; save as 8 or 16 bit")
+        raise UnreadableImageError(
+            "floating-point pixels, which have no defined white; save as 8 or 16 bit"
+        )
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         white = Image.new("RGBA", picture.size, _RGB_WHITE)

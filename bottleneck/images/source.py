@@ -13,7 +13,27 @@ from bottleneck.errors import BottleneckError
 from bottleneck.images.decode import UnreadableImageError
 
 EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .ppm .pgm .pbm .tga".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".tga",
+    ]
 )
 
 # the names people give to the three splits, and the one name we use for each
@@ -151,7 +171,7 @@ def _read_folder(top: Path) -> ImageSet:
     files = []
     ignored: Counter[str] = Counter()
     for path, problem in entries:
-        suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - a str, and it may hold surrogates
+        suffix = os.path.splitext(path)[1].lower()
         if problem is None and suffix not in EXTENSIONS:
             ignored[suffix or "(none)"] += 1
             continue
@@ -199,7 +219,7 @@ def _walk(top: Path) -> Iterator[tuple[str, str | None]]:
         for child in children:
             if child.name.startswith("."):
                 continue  # .DS_Store, ._picture.jpg, .ipynb_checkpoints
-            path = os.path.join(folder, child.name)  # noqa: PTH118 - names may hold surrogates
+            path = os.path.join(folder, child.name)
             try:
                 is_folder = child.is_dir()
             except OSError:
@@ -276,7 +296,7 @@ def _optional_column(
 
 
 def _relative(named: str, root: Path) -> str:
-    path = os.path.normpath(os.path.join(root, named))  # noqa: PTH118 - keeps links as they are
+    path = os.path.normpath(os.path.join(root, named))
     return path[len(str(root)) + 1 :] if path.startswith(f"{root}{os.sep}") else path
 
 

@@ -82,7 +82,8 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     file = Path(folder) / FILE_NAME
     if not file.is_file():
         raise BottleneckError(
-            f"no run at {folder} (expected a folder with {FILE_NAME}); make one with: bottleneck fit-head CACHE --head NAME"
+            f"no run at {folder} (expected a folder with {FILE_NAME}); "
+            "make one with: bottleneck fit-head CACHE --head NAME"
         )
     try:
         content = json.loads(file.read_bytes())
@@ -107,7 +108,7 @@ def write_run(folder: Path, run: Run) -> None:
 
 
 def free_name(folder: Path, name: str) -> Path:
-    """Find a name nothing has yet: ``name``, ``name-2``, ``name-3`` …"""
+    """Find a name nothing has yet: ``name``, else ``name-2``, ``name-3`` and so on."""
     path, number = folder / name, 1
     while os.path.lexists(path):
         number += 1

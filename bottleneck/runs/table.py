@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 # Columns that say something of the image itself; a class of the same name is written class_NAME.
 FIXED = ("path", "label", "split", "prediction", "confidence", "reason")
@@ -23,6 +23,11 @@ def class_columns(classes: Sequence[str]) -> list[str]:
 def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file; names that are no valid UTF-8 keep their bytes."""
     with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as lines:
-        writer = csv.writer(lines)
-        writer.writerow(header)
-        writer.writerows(rows)
+        write_rows(lines, header, rows)
+
+
+def write_rows(lines: TextIO, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write CSV to an open text file."""
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)

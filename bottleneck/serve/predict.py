@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from bottleneck.cache.features import locate
 from bottleneck.cache.listing import OK, DamagedListingError, Listing, read_listing
 from bottleneck.cache.lock import writer_lock
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
+from bottleneck.extraction.conveyor import BATCH_SIZE, Settings, Tally
 from bottleneck.extraction.engine import choose_again
 from bottleneck.extraction.fill import fill, survey
 from bottleneck.extraction.plan import missing_items
@@ -25,7 +26,7 @@ from bottleneck.heads.registry import find_head
 from bottleneck.images.decode import MAX_PIXELS
 from bottleneck.images.source import read_source
 from bottleneck.runs.run import Run, read_run
-from bottleneck.runs.table import class_columns, write_table
+from bottleneck.runs.table import class_columns, write_rows, write_table
 
 _log = logging.getLogger("bottleneck")
 
@@ -67,8 +68,26 @@ class Predictions:
         highest: NDArray[np.float32] = self.probabilities.max(axis=1)
         return highest
 
-    def write_csv(self, file: str | os.PathLike[str]) -> None:
+    def to_list(self) -> list[dict[str, Any]]:
+        """The pictures one by one, as JSON takes them."""
+        return [
+            {
+                "path": path,
+                "prediction": name,
+                "confidence": None if name is None else round(float(confidence), 6),
+                "reason": reason,
+            }
+            for path, name, confidence, reason in zip(
+                self.paths, self.names, self.confidences, self.reasons, strict=True
+            )
+        ]
+
+    def write_csv(self, file: str | os.PathLike[str] | TextIO) -> None:
         """Write ``path,prediction,confidence``, a column for each class, and ``reason``.
+
+        Parameters
+        ----------
+        file : path or text file
 
         Raises
         ------
@@ -77,7 +96,10 @@ class Predictions:
         """
         header = ["path", "prediction", "confidence", *class_columns(self.classes), "reason"]
         try:
-            write_table(Path(file), header, self._lines())
+            if isinstance(file, (str, os.PathLike)):
+                write_table(Path(file), header, self._lines())
+            else:
+                write_rows(file, header, self._lines())
         except OSError as error:
             raise BottleneckError(
                 f"cannot write {file}: {error.strerror}; give another place with --out"
@@ -147,9 +169,7 @@ def predict(
     (('cat', 'dog'), (6, 2))
     """
     known = read_run(run)
-    found = read_source(
-        images, root=root, path_column=path_column, skip_missing=skip_missing
-    )
+    found = read_source(images, root=root, path_column=path_column, skip_missing=skip_missing)
     head = find_head(known.head).load_module().load(Path(run))
     threads = workers or Settings().workers
     with _place(cache) as place:
@@ -218,8 +238,6 @@ def _complete(
             f"the base's weights are not where they were when the run was fitted ({run.weights_path}); "
             f"say where they are now with --weights (digest {run.recipe.weights_digest[:12]}…)"
         ) from error
-    small = Settings(
-        min(settings.batch_size, len(missing)), settings.workers, settings.max_pixels
-    )
+    small = Settings(min(settings.batch_size, len(missing)), settings.workers, settings.max_pixels)
     with writer_lock(cache):
-        return fill(cache, listing, wanted, small, progress, expected=run.recipe).listing
+        return fill(cache, listing, wanted, small, Tally(), progress, expected=run.recipe).listing

@@ -1,0 +1,74 @@
+"""Whether a cache is what was written."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bottleneck.cache.listing import DamagedListingError, read_listing
+from bottleneck.cache.recipe import DamagedRecipeError, read_recipe
+from bottleneck.cache.shard import DamagedShardError, read_shard, shard_paths
+from bottleneck.cache.store import FeatureCache
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a look at every byte found.
+
+    Attributes
+    ----------
+    shards, rows : int
+        How much was found to be as it was sealed.
+    damages : tuple of str
+        One line for each damaged file, naming it and what mends it.
+    gaps : tuple of str
+        One line for each recipe that lacks features of listed images: nothing is damaged, but they
+        cannot be loaded before they are computed.
+    """
+
+    shards: int
+    rows: int
+    damages: tuple[str, ...]
+    gaps: tuple[str, ...]
+
+
+def verify(cache: FeatureCache) -> Verdict:
+    """Check every file of a cache.
+
+    Raises
+    ------
+    BottleneckError
+        Something is of a newer format and cannot be judged.
+    """
+    damages: list[str] = []
+    needed: set[str] = set()
+    try:
+        if listing := read_listing(cache.path):
+            needed = {row.digest for row in listing.ok}
+    except DamagedListingError as error:
+        damages.append(str(error))
+    shards = rows = 0
+    gaps = []
+    for folder in cache.folders:
+        held: set[str] = set()
+        damages += _damages(folder)
+        for path in shard_paths(folder):
+            try:
+                digests = read_shard(path).digests
+            except DamagedShardError as error:
+                damages.append(str(error))
+                continue
+            shards, rows = shards + 1, rows + len(digests)
+            held.update(digests)
+        if lacking := len(needed - held):
+            gaps.append(
+                f"{folder.name} lacks features of {lacking} of {len(needed)} images; "
+                f"`bottleneck cache repair {cache.path}` computes them"
+            )
+    return Verdict(shards, rows, tuple(damages), tuple(gaps))
+
+
+def _damages(folder: Path) -> Iterator[str]:
+    try:
+        read_recipe(folder)
+    except DamagedRecipeError as error:
+        yield str(error)

@@ -1,0 +1,79 @@
+"""`bottleneck demo`: the main job on real pictures that everybody has."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bottleneck.cli import options, terminal
+from bottleneck.cli.fit_head import metrics_table
+from bottleneck.errors import BottleneckError
+from bottleneck.extraction.extract import extract
+from bottleneck.extraction.report import ExtractReport
+from bottleneck.heads.fit import fit_head
+
+# The least InceptionV3 takes: the digits are 8 × 8 pixels, and nobody wants to wait.
+_IMAGE_SIZE = 75
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Option(help="Where data/, cache/ and runs/ lie.", show_default="here")
+    ] = Path(),
+    debug: options.Debug = False,
+) -> None:
+    """Run the main job on 1,797 real handwritten digits: extract, extract again, fit two heads."""
+    images, cache = folder / "data" / "digits", folder / "cache" / "digits"
+    terminal.say(f"Writing 1,797 handwritten digits below {images} …")
+    write_digits(images)
+    report, weights = _extract(images, cache)
+    terminal.say(str(report))
+    terminal.say("\nThe same once more:")
+    again = extract(images, cache, weights=weights, image_size=_IMAGE_SIZE)
+    terminal.say(f"{again}\nNothing had to be computed: {again.computed} of {again.images} images.")
+    terminal.say("\nFitting two heads on the cached features …")
+    fits = [fit_head(cache, head, out=_out(folder, head)) for head in ("logistic", "softmax")]
+    terminal.result(metrics_table(fits))
+    command = f"bottleneck extract {images} --cache {cache} --weights {weights} --image-size {_IMAGE_SIZE}"
+    terminal.result(
+        "\nThe commands were:\n"
+        f"  {command}\n  {command}\n"
+        f"  bottleneck fit-head {cache} --head logistic\n"
+        f"  bottleneck fit-head {cache} --head softmax\n"
+        "On pictures of your own, one folder for each class:\n"
+        "  bottleneck extract YOUR_FOLDER --cache cache/yours\n"
+        "  bottleneck fit-head cache/yours --head logistic"
+    )
+
+
+def write_digits(folder: Path) -> None:
+    """Write scikit-learn's digits as PNG files, one folder for each digit."""
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+        file = folder / str(label) / f"{number:04d}.png"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # they are given in 17 levels, from 0 to 16
+            Image.fromarray((pixels * (255 / 16)).round().astype(np.uint8)).save(file)
+
+
+def _extract(images: Path, cache: Path) -> tuple[ExtractReport, str]:
+    with terminal.progress_bar() as progress:
+        try:
+            report = extract(images, cache, image_size=_IMAGE_SIZE, progress=progress)
+        except BottleneckError as error:
+            terminal.say(f"No ImageNet weights, going on with random ones: {error}")
+        else:
+            return report, "imagenet"
+        report = extract(images, cache, weights="random", image_size=_IMAGE_SIZE, progress=progress)
+        return report, "random"
+
+
+def _out(folder: Path, head: str) -> Path:
+    from bottleneck.runs.run import free_name
+
+    return free_name(folder / "runs", f"digits-{head}")

@@ -1,0 +1,77 @@
+"""`bottleneck fit-head`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bottleneck.cli import options, terminal
+from bottleneck.heads.fit import FittedRun
+from bottleneck.heads.fit import fit_head as run_fit_head
+from bottleneck.heads.registry import HEADS
+
+_HEADS = "; ".join(f"{kind.name}: {kind.summary}" for kind in HEADS.values())
+
+
+def fit_head(
+    cache: options.Cache,
+    head: Annotated[str, typer.Option(help=f"What to fit. {_HEADS}.")],
+    recipe: options.RecipeId = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run's folder, which must not exist.", show_default="runs/CACHE-HEAD"
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the split, if one is made, and of the head.")
+    ] = 0,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="K=V", help="A parameter of the head; may be repeated."),
+    ] = None,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="MB that features may take in memory.", show_default="half of what is free"
+        ),
+    ] = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fit a head on cached features and leave a run behind."""
+    fitted = run_fit_head(
+        cache,
+        head,
+        recipe=recipe,
+        out=out,
+        seed=seed,
+        params=dict(_parameter(text) for text in param or []),
+        memory=None if memory is None else memory << 20,
+    )
+    if json:
+        terminal.result_json({"path": str(fitted.path), **fitted.run.to_dict()})
+    else:
+        terminal.result(metrics_table([fitted]))
+        terminal.say(f"Next: bottleneck predict {fitted.path} IMAGES --out predictions.csv")
+
+
+def metrics_table(fits: list[FittedRun]) -> str:
+    """Lay the metrics of runs out as a table."""
+    lines = [
+        f"{'run':<32} {'split':<6} {'images':>7} {'accuracy':>9} {'balanced':>9} {'macro F1':>9} {'log loss':>9}"
+    ]
+    for fitted in fits:
+        for split, m in fitted.run.metrics.items():
+            lines.append(
+                f"{fitted.path!s:<32} {split:<6} {m.images:>7,} {m.accuracy:>9.4f} {m.balanced_accuracy:>9.4f} "
+                f"{m.macro_f1:>9.4f} {m.log_loss:>9.4f}"
+            )
+    return "\n".join(lines)
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"--param takes NAME=VALUE, not {text!r}")
+    return name, value

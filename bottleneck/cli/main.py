@@ -1,0 +1,98 @@
+"""The `bottleneck` command: its subcommands, and what becomes of errors."""
+
+import importlib.metadata
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+import bottleneck
+from bottleneck.cli import cache, demo, extract, fit_head, predict, terminal
+from bottleneck.errors import BottleneckError
+
+app = typer.Typer(
+    name="bottleneck",
+    help="Transfer learning on images: run a frozen base once, keep its features, fit heads in seconds.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("extract")(extract.extract)
+app.command("fit-head")(fit_head.fit_head)
+app.command("predict")(predict.predict)
+app.add_typer(cache.app, name="cache")
+app.command("demo")(demo.demo)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what Ctrl-C does, with another exit code."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bottleneck {bottleneck.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; never returns.
+
+    Exits with 0 when the work is done, 1 when it could not be done, 2 for wrong usage, 130 after
+    Ctrl-C and 143 after SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    terminal.show_messages()
+    _tell_of_namesake()
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        terminal.error(f"{error.format_message()} (see: bottleneck --help)")
+        code = error.exit_code
+    except BottleneckError as error:
+        terminal.error(str(error))
+        code = 1
+    except typer.Abort:
+        code = 130
+    except BrokenPipeError:
+        # whoever read our output has gone; Python would complain when it flushes stdout at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        if terminal.debug:
+            traceback.print_exc()
+        else:
+            said = " ".join(str(error).split())
+            terminal.error(
+                f"unexpected {type(error).__name__}: {said} (this is a bug in bottleneck; --debug shows where)"
+            )
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _tell_of_namesake() -> None:
+    try:
+        found = importlib.metadata.version("bottleneck")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    terminal.warn(
+        f"The NumPy accelerator Bottleneck {found} is installed in this environment too. Both import as `bottleneck`, "
+        "and one hides the other: keep them in separate environments (pip uninstall bottleneck)."
+    )

@@ -1,0 +1,100 @@
+"""`bottleneck cache repair`: compute again what is damaged or missing."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bottleneck.cache.listing import write_listing
+from bottleneck.cache.lock import writer_lock
+from bottleneck.cache.recipe import DamagedRecipeError, RecipeFile, read_recipe, write_recipe
+from bottleneck.cache.shard import DamagedShardError, read_shard, shard_paths
+from bottleneck.cache.store import FeatureCache
+from bottleneck.errors import BottleneckError
+from bottleneck.extraction.conveyor import Settings, Tally
+from bottleneck.extraction.engine import choose_again
+from bottleneck.extraction.fill import fill, survey
+from bottleneck.extraction.plan import missing_items
+from bottleneck.extraction.progress import Progress, no_progress
+
+_log = logging.getLogger("bottleneck")
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was put right.
+
+    Attributes
+    ----------
+    computed : dict of str to int
+        Images computed again, by recipe.
+    failed : int
+        Images that cannot be computed again: their files are gone, or no longer what they were.
+    """
+
+    computed: dict[str, int]
+    failed: int
+
+
+def repair(
+    cache: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    progress: Progress = no_progress,
+) -> Repaired:
+    """Compute again what damaged shards held, and whatever else listed images lack.
+
+    Parameters
+    ----------
+    cache : path
+        The cache's folder. Its images are read where its listing says they are.
+    weights : str or path, optional
+        Where the base's weights are now, if no longer where they were. Other weights are refused.
+    progress : callable
+        Called with the step's name, how many are done, and how many there are.
+
+    Raises
+    ------
+    BottleneckError
+        The listing is damaged, or weights cannot be had.
+    """
+    store = FeatureCache(cache)
+    computed = {}
+    with writer_lock(store.path):
+        listing = store.listing
+        failed = len(listing.failed)
+        for folder in store.folders:
+            entry = _recipe(folder)
+            held, damaged = survey(folder)
+            if not damaged and not missing_items(listing.ok, held):
+                computed[entry.recipe.id] = 0
+                continue
+            wanted = choose_again(entry.recipe, entry.weights_path if weights is None else weights)
+            tally = Tally()
+            listing = fill(
+                store.path, listing, wanted, Settings(), tally, progress, expected=entry.recipe
+            ).listing
+            computed[entry.recipe.id] = tally.computed
+        for row in listing.failed[failed:]:
+            _log.warning("Could not compute %r again: %s", row.path, row.reason)
+        write_listing(store.path, listing)
+    return Repaired(computed, len(listing.failed) - failed)
+
+
+def _recipe(folder: Path) -> RecipeFile:
+    """Read a recipe or, where its file is damaged, take it from a shard: each carries its own."""
+    try:
+        return read_recipe(folder)
+    except DamagedRecipeError:
+        for path in shard_paths(folder):
+            try:
+                recipe = read_shard(path).recipe
+            except DamagedShardError:
+                continue
+            entry = RecipeFile(recipe, recipe.weights, ())
+            write_recipe(folder, entry)
+            return entry
+        raise BottleneckError(
+            f"neither the recipe nor any shard in {folder} can be read; "
+            "remove the folder and run `bottleneck extract` again"
+        ) from None
