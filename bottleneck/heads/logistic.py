@@ -31,6 +31,10 @@ _PATH = [float(f"{digit}e{power}") for power in range(-5, 1) for digit in (1, 2,
 # one make sure of it.
 _STEPS_PAST_THE_LEAST = 3
 
+# Three times as fast along the whole path as the default, lbfgs, at the same tolerance (1,259 × 2,048
+# features, 10 classes: 3.6 s against 12.2 s on two cores), and it ends nearer to the optimum.
+_SOLVER = "newton-cg"
+
 # Rows standardised at a time: 32 MiB of 2,048 features.
 _SLICE = 4096
 
@@ -101,7 +105,9 @@ def fit(
     path = [params["C"]] if params["C"] else _PATH
     best: Logistic | None = None
     since_best = 0
-    model = LogisticRegression(warm_start=True, max_iter=params["max_iter"])
+    model = LogisticRegression(
+        solver=_SOLVER, warm_start=True, max_iter=params["max_iter"]
+    )
     for C in path:
         model.C = C
         with warnings.catch_warnings():

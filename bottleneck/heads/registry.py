@@ -40,7 +40,7 @@ class Head(Protocol):
         ...
 
     def predict_proba(self, X: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """Probabilities, shape (n, classes), of features, shape (n, d)."""
+        """Probabilities, shape (n, classes), of features, shape (n, d); n is some thousands."""
         ...
 
     def save(self, folder: Path, /) -> None:
@@ -95,7 +95,7 @@ HEADS = {
             name="logistic",
             summary="multinomial logistic regression on standardised features (scikit-learn)",
             module="bottleneck.heads.logistic",
-            params={"C": None, "max_iter": 1000},
+            params={"C": None, "max_iter": 100},
         ),
         HeadKind(
             name="softmax",
@@ -135,7 +135,7 @@ def complete_params(kind: HeadKind, given: Mapping[str, Any]) -> dict[str, Any]:
     Examples
     --------
     >>> complete_params(HEADS["logistic"], {"C": "0.5"})
-    {'C': 0.5, 'max_iter': 1000}
+    {'C': 0.5, 'max_iter': 100}
     """
     params = dict(kind.params)
     for name, value in given.items():
