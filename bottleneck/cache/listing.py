@@ -124,10 +124,15 @@ def read_listing(folder: Path) -> Listing | None:
         It is damaged or of a newer format.
     """
     file_path = folder / FILE_NAME
-    if not file_path.exists():
-        return None
     try:
-        with h5py.File(file_path, "r", locking=False) as file:
+        content = io.BytesIO(file_path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BottleneckError(f"cannot read {file_path}: {error.strerror}") from error
+    try:
+        # from memory: no lock is taken, or minded, and the file may be replaced meanwhile
+        with h5py.File(content, "r") as file:
             version, checksum = int(file.attrs["version"]), int(file.attrs["crc32"])
             refuse_newer(file_path, version, VERSION)
             root = os.fsencode(file.attrs["root"])

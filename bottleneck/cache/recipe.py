@@ -44,7 +44,7 @@ class Recipe:
     --------
     >>> recipe = Recipe("inception_v3", "mixed10", "avg", "random-0", "00" * 32, 299, "squash", "d")
     >>> recipe.id
-    'inception_v3-mixed10-avg-299-bd0c0b02'
+    'inception_v3-mixed10-avg-299-8d9749c5'
     >>> dataclasses.replace(recipe, weights="same-tensors.h5").id == recipe.id
     True
     """

@@ -128,7 +128,8 @@ def read_shard(path: Path, *, check: bool = True) -> Shard:
     """
     if check:
         check_shard(path)
-    with h5py.File(path, "r", locking=False) as file:
+    # through a file of Python's: HDF5 would take a lock, or mind one of somebody else
+    with path.open("rb") as raw, h5py.File(raw, "r") as file:
         refuse_newer(path, int(file.attrs["version"]), VERSION)
         stored = file["features"]
         features = np.memmap(

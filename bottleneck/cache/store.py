@@ -26,12 +26,12 @@ class FeatureCache:
 
     Examples
     --------
-    >>> cache = FeatureCache(example_cache)
+    >>> cache = FeatureCache(example_cache)  # of six images, four of them to train on
     >>> [recipe.image_size for recipe in cache.recipes]
     [75]
     >>> train = cache.load(split="train")
     >>> train.X.shape, train.X.dtype.name, train.classes
-    ((4, 3), 'float32', ('cat', 'dog'))
+    ((4, 2048), 'float32', ('flower', 'temple'))
     >>> [len(batch.y) for batch in cache.iter_batches(batch_size=4)]
     [4, 2]
     """

@@ -28,10 +28,6 @@ app.add_typer(cache.app, name="cache")
 app.command("demo")(demo.demo)
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: what Ctrl-C does, with another exit code."""
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"bottleneck {bottleneck.__version__}")
@@ -54,7 +50,13 @@ def main() -> None:
     Exits with 0 when the work is done, 1 when it could not be done, 2 for wrong usage, 130 after
     Ctrl-C and 143 after SIGTERM.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    signals: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
     terminal.show_messages()
     _tell_of_namesake()
     try:
@@ -80,11 +82,9 @@ def main() -> None:
                 f"unexpected {type(error).__name__}: {said} (this is a bug in bottleneck; --debug shows where)"
             )
         code = 1
+    if signals:
+        code = 128 + signals[-1]
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
 
 
 def _tell_of_namesake() -> None:

@@ -89,7 +89,7 @@ def fit_head(
     --------
     >>> fitted = fit_head(example_cache, "logistic", out=example_folder / "run")
     >>> fitted.run.classes, fitted.run.metrics["train"].images
-    (('cat', 'dog'), 4)
+    (('flower', 'temple'), 4)
     """
     kind = find_head(head)
     complete = complete_params(kind, params or {})

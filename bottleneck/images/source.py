@@ -262,8 +262,10 @@ def _read_csv(
     lines_of: dict[str, int] = {}
     for line, row in rows:
         named = row.get(path_column) or ""
-        if not named:
-            raise BottleneckError(f"{file}, line {line}: no value in column {path_column!r}")
+        if not named or "\0" in named:
+            raise BottleneckError(
+                f"{file}, line {line}: expected the path of a picture in column {path_column!r}, found {named!r}"
+            )
         path = _relative(named, root)
         label = (row.get(label_column) or None) if label_column else None
         split = _split_of(file, line, (row.get(split_column) or "") if split_column else "")

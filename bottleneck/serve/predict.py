@@ -166,7 +166,7 @@ def predict(
     --------
     >>> predictions = predict(example_run, example_images, cache=example_cache)
     >>> predictions.classes, predictions.probabilities.shape
-    (('cat', 'dog'), (6, 2))
+    (('flower', 'temple'), (6, 2))
     """
     known = read_run(run)
     found = read_source(images, root=root, path_column=path_column, skip_missing=skip_missing)

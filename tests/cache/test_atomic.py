@@ -1,0 +1,47 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bottleneck.cache.atomic import remove_unfinished, write_atomically
+
+
+def test_a_file_replaces_the_one_before_in_one_piece(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_atomically(file, b"before")
+    write_atomically(file, b"after")
+    assert file.read_bytes() == b"after"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_where_there_is_no_room_the_old_file_stays_and_nothing_is_left_over(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_atomically(file, b"before")
+    code = (
+        "import resource, signal, sys, pathlib\n"
+        "from bottleneck.cache.atomic import write_atomically\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "write_atomically(pathlib.Path(sys.argv[1]), b'x' * 2000)"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, file], capture_output=True, text=True, check=False
+    )
+    assert "BottleneckError: no room to write 2,000 bytes" in process.stderr
+    assert "run the same command again" in process.stderr
+    assert file.read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_other_faults_are_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "no such folder" / "file", b"")
+
+
+def test_only_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".unfinished-1-abcd").touch()
+    (tmp_path / "shard.h5").touch()
+    (tmp_path / ".hidden").touch()
+    remove_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "shard.h5"]

@@ -1,0 +1,103 @@
+import random
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from bottleneck.cache.shard import DamagedShardError, check_shard, read_shard, write_shard
+from bottleneck.errors import BottleneckError
+from tests.cache.test_recipe import RECIPE
+
+DIGESTS = [f"{n:064x}" for n in range(7)]
+FEATURES = np.random.default_rng(0).standard_normal((7, 5), dtype=np.float32)
+VIEWS = np.zeros(7, np.uint16)
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Path:
+    return write_shard(tmp_path, RECIPE, DIGESTS, VIEWS, FEATURES)
+
+
+@settings(deadline=None)
+@given(
+    features=npst.arrays(
+        np.float32,
+        npst.array_shapes(min_dims=2, max_dims=4, max_side=5),
+        elements=st.floats(width=32),  # infinities and NaN are somebody's features too
+    )
+)
+def test_rows_come_back_bit_for_bit(
+    features: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    digests = [f"{n:064x}" for n in range(len(features))]
+    views = np.arange(len(features), dtype=np.uint16)
+    path = write_shard(tmp_path_factory.mktemp("shard"), RECIPE, digests, views, features)
+    shard = read_shard(path)
+    assert shard.digests == digests
+    assert shard.recipe == RECIPE
+    np.testing.assert_array_equal(shard.views, views)
+    assert shard.features.tobytes() == features.tobytes()
+    assert shard.features.shape == features.shape
+
+
+def test_it_opens_in_plain_h5py_and_describes_itself(shard: Path) -> None:
+    with h5py.File(shard) as file:
+        assert file.attrs["format"] == "bottleneck-shard"
+        assert '"base": "inception_v3"' in file.attrs["recipe"]
+        assert file["digests"][3].decode() == DIGESTS[3]
+        np.testing.assert_array_equal(file["features"][:], FEATURES)
+        # contiguous and uncompressed: what makes it fast to read
+        assert file["features"].chunks is None
+        assert file["features"].compression is None
+
+
+def test_one_byte_changed_anywhere_is_found(shard: Path) -> None:
+    original = shard.read_bytes()
+    structure = range(0, len(original), 97)
+    everywhere = random.Random(0).sample(range(len(original)), 60)
+    for offset in {0, len(original) - 1, *structure, *everywhere}:
+        damaged = bytearray(original)
+        damaged[offset] ^= 1 << (offset % 8)
+        shard.write_bytes(damaged)
+        with pytest.raises(DamagedShardError, match=f"shard .*{shard.name} is damaged"):
+            read_shard(shard)
+    shard.write_bytes(original)
+    np.testing.assert_array_equal(read_shard(shard).features, FEATURES)
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, -1])
+def test_a_shard_cut_short_is_found(shard: Path, length: int) -> None:
+    shard.write_bytes(shard.read_bytes()[:length])
+    with pytest.raises(DamagedShardError):
+        check_shard(shard)
+
+
+def test_a_shard_that_took_the_place_of_another_is_found(shard: Path, tmp_path: Path) -> None:
+    other = write_shard(tmp_path, RECIPE, DIGESTS, VIEWS, FEATURES + 1)
+    assert other != shard
+    shutil.copy(other, shard)
+    with pytest.raises(DamagedShardError):
+        check_shard(shard)
+
+
+def test_a_file_of_another_name_is_no_shard(shard: Path) -> None:
+    renamed = shard.rename(shard.with_name("shard-mine.h5"))
+    with pytest.raises(DamagedShardError, match="does not bear the name"):
+        check_shard(renamed)
+
+
+def test_it_is_read_while_somebody_holds_it_open(shard: Path) -> None:
+    with h5py.File(shard, "r+"):  # takes HDF5's own lock
+        np.testing.assert_array_equal(read_shard(shard, check=False).features, FEATURES)
+
+
+def test_a_newer_format_is_refused_with_advice(shard: Path) -> None:
+    with h5py.File(shard, "r+") as file:
+        file.attrs["version"] = 2
+    with pytest.raises(BottleneckError, match="format version 2"):
+        read_shard(shard, check=False)

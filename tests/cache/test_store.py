@@ -1,0 +1,165 @@
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bottleneck.cache.listing import FAILED, Listing, Row, write_listing
+from bottleneck.cache.recipe import RecipeFile, write_recipe
+from bottleneck.cache.shard import write_shard
+from bottleneck.cache.store import FeatureCache
+from bottleneck.errors import BottleneckError
+from tests.cache.test_recipe import RECIPE
+
+# An image's features are its number, so that a row in the wrong place is seen.
+NUMBERS = np.random.default_rng(1).permutation(30)
+
+
+def build(path: Path, rows_per_shard: int = 7) -> Path:
+    """Write a cache of thirty images by hand, in shards that keep another order than the listing."""
+    folder = path / "features" / RECIPE.id
+    folder.mkdir(parents=True)
+    write_recipe(folder, RecipeFile(RECIPE, "random-0", ()))
+    for start in range(0, 30, rows_per_shard):
+        part = NUMBERS[start : start + rows_per_shard]
+        features = np.repeat(part[:, None], 4, axis=1).astype(np.float32)
+        write_shard(
+            folder, RECIPE, [digest(n) for n in part], np.zeros(len(part), np.uint16), features
+        )
+    rows = [
+        Row(f"{n:02d}.jpg", digest(n), "odd" if n % 2 else "even", "val" if n % 3 == 0 else "train")
+        for n in range(30)
+    ]
+    copy = rows[4]._replace(path="copy of 04.jpg", label=None)
+    broken = Row("broken.jpg", status=FAILED, reason="truncated", label="even")
+    write_listing(path, Listing(path, (*rows, copy, broken)))
+    return path
+
+
+def digest(number: int) -> str:
+    return f"{number:064x}"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FeatureCache:
+    return FeatureCache(build(tmp_path / "cache"))
+
+
+def test_rows_paths_and_labels_belong_together(cache: FeatureCache) -> None:
+    features = cache.load()
+    assert features.X.dtype == np.float32
+    assert features.X.shape == (31, 4)
+    for x, y, path, own in zip(
+        features.X, features.y, features.paths, features.digests, strict=True
+    ):
+        number = int(own, 16)
+        np.testing.assert_array_equal(x, number)
+        assert path.endswith(f"{number:02d}.jpg")
+        assert y == (
+            -1
+            if path.startswith("copy")
+            else features.classes.index("odd" if number % 2 else "even")
+        )
+
+
+def test_failed_images_are_left_out_and_duplicates_are_not(cache: FeatureCache) -> None:
+    paths = cache.load().paths
+    assert "broken.jpg" not in paths
+    assert {"04.jpg", "copy of 04.jpg"} <= set(paths)
+
+
+def test_a_split_holds_its_images_and_the_classes_of_all(cache: FeatureCache) -> None:
+    val = cache.load(split="val")
+    assert [int(d, 16) for d in val.digests] == list(range(0, 30, 3))
+    assert val.classes == ("even", "odd")
+    assert set(val.splits) == {"val"}
+
+
+@settings(deadline=None, max_examples=25)
+@given(batch_size=st.integers(1, 40), rows_per_shard=st.integers(1, 30))
+def test_batches_are_the_rows_of_load_whatever_their_size(
+    batch_size: int, rows_per_shard: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cache = FeatureCache(build(tmp_path_factory.mktemp("c") / "cache", rows_per_shard))
+    whole = cache.load(split="train")
+    batches = list(cache.iter_batches(split="train", batch_size=batch_size))
+    assert all(len(batch.y) == batch_size for batch in batches[:-1])
+    np.testing.assert_array_equal(np.concatenate([b.X for b in batches]), whole.X)
+    np.testing.assert_array_equal(np.concatenate([b.y for b in batches]), whole.y)
+    assert sum((b.paths for b in batches), ()) == whole.paths
+
+
+def test_a_recipe_is_found_by_itself_its_id_and_its_beginning(cache: FeatureCache) -> None:
+    for name in (RECIPE, RECIPE.id, "inception_v3-mixed10", None):
+        assert cache.find_recipe(name).recipe == RECIPE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"recipe": "vgg16"}, "no recipe 'vgg16' .*inception_v3-mixed10.*--recipe"),
+        ({"split": "test"}, "no images in split 'test'; its splits: train, val"),
+        ({"view": 1}, r"31 of 31 images have no features .* in view 1.*cache repair"),
+    ],
+)
+def test_what_is_not_there_is_said(cache: FeatureCache, arguments: dict, said: str) -> None:
+    with pytest.raises(BottleneckError, match=said):
+        cache.load(**arguments)
+
+
+def test_missing_features_are_an_error_and_not_left_out(cache: FeatureCache) -> None:
+    next((cache.path / "features" / RECIPE.id).glob("shard-*")).unlink()
+    with pytest.raises(BottleneckError, match="have no features"):
+        cache.load()
+    with pytest.raises(BottleneckError, match="have no features"):
+        next(cache.iter_batches(batch_size=1))
+
+
+def test_a_damaged_shard_is_an_error_in_load_and_in_batches(cache: FeatureCache) -> None:
+    shard = sorted((cache.path / "features" / RECIPE.id).glob("shard-*"))[-1]
+    content = bytearray(shard.read_bytes())
+    content[-3] ^= 1
+    shard.write_bytes(content)
+    for read in (cache.load, lambda: next(cache.iter_batches())):
+        with pytest.raises(BottleneckError, match=f"{shard.name} is damaged"):
+            read()
+
+
+def test_readers_need_no_right_to_write_and_leave_no_trace(cache: FeatureCache) -> None:
+    for path in (cache.path, *cache.path.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = sorted(cache.path.rglob("*"))
+    cache.load()
+    assert sorted(cache.path.rglob("*")) == before
+    for path in (cache.path, *cache.path.rglob("*")):
+        path.chmod(0o755)
+
+
+def test_readers_are_not_blocked_by_somebody_who_locked_the_files(cache: FeatureCache) -> None:
+    shards = list((cache.path / "features" / RECIPE.id).glob("shard-*"))
+    files = [h5py.File(path, "r", locking=True) for path in (*shards, cache.path / "listing.h5")]
+    assert cache.load().X.shape == (31, 4)
+    for file in files:
+        file.close()
+
+
+def test_a_folder_without_a_cache_is_refused_with_the_command_that_makes_one(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(BottleneckError, match="bottleneck extract IMAGES --cache"):
+        FeatureCache(tmp_path)
+
+
+def test_a_cache_whose_first_extraction_was_interrupted_says_so(cache: FeatureCache) -> None:
+    (cache.path / "listing.h5").unlink()
+    with pytest.raises(BottleneckError, match="first extraction was interrupted"):
+        cache.load()
+
+
+def test_a_cache_may_be_moved(cache: FeatureCache, tmp_path: Path) -> None:
+    before = cache.load()
+    moved = FeatureCache(shutil.move(cache.path, tmp_path / "elsewhere"))
+    np.testing.assert_array_equal(moved.load().X, before.X)

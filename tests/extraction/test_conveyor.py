@@ -1,0 +1,164 @@
+"""The conveyor, with a base so small that features can be told by hand."""
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from bottleneck.cache.shard import read_shard, shard_paths
+from bottleneck.extraction.conveyor import Settings, Tally, run_task
+from bottleneck.extraction.plan import Item, Task
+from bottleneck.extraction.scan import digest_of
+from tests.cache.test_recipe import RECIPE
+
+COUNT = 23
+
+
+@dataclass
+class MeanColour:
+    """A base whose features are the mean of each channel; it notes the shapes it is shown."""
+
+    shapes: set[tuple[int, ...]] = field(default_factory=set)
+    interrupt_after: int = 10**6
+    calls: int = 0
+    feature_shape: tuple[int, ...] = (3,)
+
+    def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert pixels.dtype == np.uint8
+        self.shapes.add(pixels.shape)
+        self.calls += 1
+        if self.calls > self.interrupt_after:
+            raise KeyboardInterrupt
+        return pixels.mean(axis=(1, 2), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of one colour each: number n is (n, 0, 0)."""
+    folder = tmp_path_factory.mktemp("colours")
+    for number in range(COUNT):
+        Image.new("RGB", (80, 80), (number, 0, 0)).save(folder / f"{number:02d}.png")
+    return folder
+
+
+def task(root: Path) -> Task:
+    files = sorted(root.glob("*.png"))
+    return Task(tuple(Item(digest_of(file.read_bytes()), (file.name,)) for file in files))
+
+
+def convey(
+    root: Path, folder: Path, engine: MeanColour, planned: Task | None = None, **options
+) -> Tally:
+    tally = Tally()
+    run_task(
+        planned or task(root),
+        root=root,
+        folder=folder,
+        recipe=RECIPE,
+        engine=engine,
+        settings=Settings(**options),
+        tally=tally,
+        done=lambda images: None,
+    )
+    return tally
+
+
+def sealed(folder: Path) -> dict[str, float]:
+    shards = [read_shard(path) for path in shard_paths(folder)]
+    return {
+        d: float(x[0])
+        for shard in shards
+        for d, x in zip(shard.digests, shard.features, strict=True)
+    }
+
+
+@settings(deadline=None, max_examples=30)
+@given(batch_size=st.integers(1, 30), workers=st.integers(1, 4), often=st.booleans())
+def test_each_image_gets_its_own_features_whatever_the_batches(
+    batch_size: int, workers: int, often: bool, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    engine = MeanColour()
+    tally = convey(
+        root,
+        folder,
+        engine,
+        batch_size=batch_size,
+        workers=workers,
+        seal_seconds=0.0 if often else 60.0,
+    )
+    assert sealed(folder) == {item.digest: float(n) for n, item in enumerate(task(root).items)}
+    assert tally.computed == COUNT
+    # the last, short batch too: another shape would be another graph
+    assert engine.shapes == {(batch_size, 75, 75, 3)}
+
+
+def test_a_picture_that_cannot_be_used_leaves_the_others_in_place(
+    root: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes((root / "00.png").read_bytes()[:60])
+    items = list(task(root).items)
+    items.insert(5, Item(digest_of(broken.read_bytes()), (str(broken),)))
+    (tmp_path / "shards").mkdir()
+    tally = convey(root, tmp_path / "shards", MeanColour(), Task(tuple(items)), batch_size=4)
+    assert sealed(tmp_path / "shards") == {
+        item.digest: float(n) for n, item in enumerate(task(root).items)
+    }
+    assert list(tally.undecodable) == [items[5].digest]
+
+
+def test_a_file_that_vanished_or_changed_is_never_given_the_features_of_its_old_bytes(
+    root: Path, tmp_path: Path
+) -> None:
+    planned = Task((Item("00" * 32, ("00.png",)), Item("11" * 32, ("gone.png",))))
+    tally = convey(root, tmp_path, MeanColour(), planned)
+    assert sealed(tmp_path) == {}
+    assert "changed since it was listed" in tally.unreadable["00.png"]
+    assert "no such file" in tally.unreadable["gone.png"]
+
+
+def test_a_duplicate_stands_in_for_a_file_that_vanished(root: Path, tmp_path: Path) -> None:
+    digest = digest_of((root / "07.png").read_bytes())
+    tally = convey(root, tmp_path, MeanColour(), Task((Item(digest, ("gone.png", "07.png")),)))
+    assert sealed(tmp_path) == {digest: 7.0}
+    assert list(tally.unreadable) == ["gone.png"]
+
+
+def test_what_is_computed_when_it_is_interrupted_is_sealed(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        convey(root, tmp_path, MeanColour(interrupt_after=3), batch_size=4)
+    assert sorted(sealed(tmp_path).values()) == list(range(12))
+
+
+def test_decoding_runs_ahead_of_a_slow_base_by_two_batches_and_no_more(
+    root: Path, tmp_path: Path
+) -> None:
+    pictures, shards = shutil.copytree(root, tmp_path / "pictures"), tmp_path / "shards"
+    shards.mkdir()
+
+    class Slow(MeanColour):
+        def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            time.sleep(0.5)  # time enough to decode them all
+            for file in pictures.glob("*.png"):
+                file.unlink()
+            return super().features(pixels)
+
+    tally = convey(pictures, shards, Slow(), task(root), batch_size=2, workers=1)
+    in_hand, ahead = 2, 2 * 2 + 1
+    assert in_hand < tally.computed <= in_hand + ahead
+
+
+def test_it_says_which_stage_held_it_back() -> None:
+    assert Tally().held_back_by == ""
+    assert Tally(base=9, starved=1, read=3).held_back_by == "base"
+    assert Tally(base=1, starved=9, read=3, decode=2).held_back_by == "read"
+    assert Tally(base=1, starved=9, read=2, decode=3).held_back_by == "decode"
+    assert Tally(base=1, blocked=9).held_back_by == "write"

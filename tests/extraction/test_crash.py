@@ -1,0 +1,192 @@
+"""Killed, terminated, interrupted, out of room: what was sealed is kept, and the rest goes on."""
+
+import contextlib
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bottleneck import FeatureCache
+from bottleneck.cache.shard import shard_paths
+from bottleneck.cache.verify import verify
+from tests.commandline import Cli, command, last_json, one_line
+from tests.pictures import write_crops
+
+# Shards are sealed with every batch, so that a kill has many of them to come between.
+OPTIONS = ("--weights", "random", "--image-size", 75, "--batch-size", 4, "--seal-seconds", 0)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, photographs: list) -> Path:
+    """Two hundred and forty pictures: a second or two of work."""
+    folder = tmp_path_factory.mktemp("many") / "images"
+    for seed, photograph in enumerate(photographs):
+        write_crops(folder / str(seed), photograph, 120, seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(many: Path, cli: Cli) -> tuple[FeatureCache, float]:
+    """The features of a run that nothing happened to, and how long it took."""
+    cache = many.parent / "undisturbed"
+    started = time.monotonic()
+    cli("extract", many, "--cache", cache, *OPTIONS)
+    return FeatureCache(cache), time.monotonic() - started
+
+
+def assert_same(found: FeatureCache, expected: FeatureCache) -> None:
+    """Compare bit for bit, and look for anything left over."""
+    one, other = found.load(), expected.load()
+    assert one.paths == other.paths
+    assert one.X.tobytes() == other.X.tobytes()
+    verdict = verify(found)
+    assert verdict.damages == verdict.gaps == ()
+    assert verdict.rows == len(other.paths)  # no image was computed, and kept, twice
+    names = {path.name for path in found.path.rglob("*") if path.is_file()}
+    shards = {path.name for folder in found.folders for path in shard_paths(folder)}
+    assert names - shards <= {"listing.h5", "recipe.json", ".writer.lock"}
+
+
+@pytest.mark.long
+def test_killed_at_any_moment_it_goes_on_with_what_was_sealed(
+    many: Path, undisturbed: tuple[FeatureCache, float], tmp_path: Path, cli: Cli
+) -> None:
+    expected, seconds = undisturbed
+    cache = tmp_path / "cache"
+    rng = random.Random(0)
+    arguments = command("extract", many, "--cache", cache, *OPTIONS)
+    sealed = [0]
+    for number in range(20):
+        process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        if number % 4 == 0:
+            time.sleep(rng.uniform(0, 0.6) * seconds)  # mostly while it loads, or scans
+        else:
+            # most of a run is loading: wait until it seals, and some more
+            enough = sealed[-1] + rng.randrange(4)
+            while count(cache) < enough and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        process.wait()
+        sealed.append(count(cache))
+    assert sealed == sorted(sealed), "a sealed shard was lost"
+    assert len(set(sealed)) > 10, "few kills came while shards were being sealed"
+    assert sealed[-1] < 60, "it came to its end in spite of being killed"
+    report = last_json(cli("extract", many, "--cache", cache, *OPTIONS, "--json"))
+    assert report["computed"] == 240 - 4 * sealed[-1]
+    assert_same(FeatureCache(cache), expected)
+
+
+def count(cache: Path) -> int:
+    return len(list(cache.glob("features/*/shard-*.h5")))
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_it_seals_says_how_to_go_on_and_exits(
+    many: Path,
+    undisturbed: tuple[FeatureCache, float],
+    tmp_path: Path,
+    cli: Cli,
+    sent: signal.Signals,
+    code: int,
+) -> None:
+    cache = tmp_path / "cache"
+    # one large shard, which is sealed because of the signal and not before
+    options = (*OPTIONS[:-1], 600)
+    process = subprocess.Popen(
+        command("extract", many, "--cache", cache, *options),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while not list(cache.glob("features/*/recipe.json")):
+        time.sleep(0.05)
+    time.sleep(0.7)  # the network is built: it is computing by now
+    process.send_signal(sent)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert out == ""
+    assert "Traceback" not in said
+    sealed = int(said.split("Interrupted: ")[1].split()[0])
+    assert "run the same command again" in said
+    assert verify(FeatureCache(cache)).rows == sealed
+    report = last_json(cli("extract", many, "--cache", cache, *options, "--json"))
+    assert report["computed"] == 240 - sealed
+    assert_same(FeatureCache(cache), undisturbed[0])
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own, with so much room."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount a small file system here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_gives_one_clear_line_and_keeps_what_was_sealed(
+    many: Path, undisturbed: tuple[FeatureCache, float], tmp_path: Path, cli: Cli
+) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        process = cli("extract", many, "--cache", disk / "cache", *OPTIONS, check=False)
+        said = one_line(process)
+        assert "no room to write" in said
+        assert "run the same command again" in said
+        verdict = verify(FeatureCache(disk / "cache"))
+        assert 0 < verdict.rows < 240
+        assert verdict.damages == ()
+        assert not list(disk.rglob(".unfinished-*"))
+        # on a disk with room it goes on
+        shutil.copytree(disk / "cache", tmp_path / "cache")
+    report = last_json(cli("extract", many, "--cache", tmp_path / "cache", *OPTIONS, "--json"))
+    assert report["computed"] == 240 - verdict.rows
+    assert_same(FeatureCache(tmp_path / "cache"), undisturbed[0])
+
+
+def test_a_limit_on_the_size_of_files_is_met_like_a_full_disk(
+    images: Path, tmp_path: Path, cli: Cli
+) -> None:
+    def limit() -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    options = (*OPTIONS[:-1], 600)
+    process = cli("extract", images, "--cache", tmp_path, *options, check=False, preexec_fn=limit)
+    assert "no room to write" in one_line(process)
+    assert not list(tmp_path.rglob(".unfinished-*"))
+
+
+def test_a_second_writer_is_told_of_the_first_and_readers_are_not_kept_waiting(
+    many: Path, undisturbed: tuple[FeatureCache, float], tmp_path: Path, cli: Cli
+) -> None:
+    cache = shutil.copytree(undisturbed[0].path, tmp_path / "cache")
+    first = subprocess.Popen(
+        command("extract", many, "--cache", cache, *OPTIONS, "--seed", 1),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    while not (cache / ".writer.json").exists():
+        time.sleep(0.02)
+    said = one_line(cli("extract", many, "--cache", cache, *OPTIONS, check=False))
+    assert f"is being written by process {first.pid}" in said
+    np.testing.assert_array_equal(
+        FeatureCache(cache).load(undisturbed[0].recipes[0]).X, undisturbed[0].load().X
+    )
+    assert first.poll() is None, "the first writer had ended: nothing was tested"
+    first.wait()
+    assert len(FeatureCache(cache).recipes) == 2

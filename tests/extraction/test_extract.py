@@ -1,0 +1,242 @@
+"""Extraction with the real base: what is computed, and what is not."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bottleneck import BottleneckError, FeatureCache
+from bottleneck.bases.registry import find_base
+from bottleneck.bases.weights import build_with_weights, find_weights
+from tests.pictures import extract_here
+
+
+@pytest.fixture
+def own(images: Path, cache: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of the forty images and of their cache, to be changed."""
+    mine = shutil.copytree(images, tmp_path / "images")
+    features = shutil.copytree(cache, tmp_path / "cache")
+    assert extract_here(mine, features).computed == 0
+    return mine, features
+
+
+def test_the_report_adds_up(few_images: Path, tmp_path: Path) -> None:
+    shutil.copytree(few_images, tmp_path / "images")
+    (tmp_path / "images/train/flower/broken.jpg").write_text("no picture")
+    shutil.copy(few_images / "train/flower/00.jpg", tmp_path / "images/val/flower/same.jpg")
+    report = extract_here(tmp_path / "images", tmp_path / "cache")
+    assert (report.images, report.computed, report.reused, report.failed) == (8, 6, 1, 1)
+    assert report.images_per_second == pytest.approx(6 / report.seconds)
+    assert report.held_back_by in {"read", "decode", "base", "write"}
+    assert (
+        min(report.stages.read, report.stages.decode, report.stages.base, report.stages.write) > 0
+    )
+    assert set(report.to_dict()) == {
+        "cache",
+        "recipe",
+        "images",
+        "computed",
+        "reused",
+        "failed",
+        "seconds",
+        "images_per_second",
+        "stages",
+        "held_back_by",
+    }
+
+
+def test_a_second_run_computes_nothing_and_opens_no_image(own: tuple[Path, Path]) -> None:
+    images, cache = own
+    # in a process of its own, with an eye on every file it opens
+    code = (
+        "import sys, bottleneck\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None)\n"
+        f"report = bottleneck.extract({str(images)!r}, {str(cache)!r}, weights='random', image_size=75)\n"
+        "assert (report.computed, report.reused) == (0, 40), report\n"
+        "assert any('listing.h5' in name for name in opened)\n"
+        "assert not [name for name in opened if name.endswith('.jpg')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_image_added_is_one_computed(own: tuple[Path, Path], few_images: Path) -> None:
+    images, cache = own
+    shutil.copy(few_images / "train/flower/00.jpg", images / "flower" / "new.jpg")
+    report = extract_here(images, cache)
+    assert (report.images, report.computed, report.reused) == (41, 1, 40)
+
+
+def test_renaming_moving_and_relabelling_compute_nothing(
+    own: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images, cache = own
+    before = FeatureCache(cache).load()
+    (images / "flower/00.jpg").rename(images / "flower/renamed.jpg")
+    (images / "flower/01.jpg").rename(images / "temple/relabelled.jpg")
+    moved = images.rename(tmp_path / "moved")
+    assert extract_here(moved, cache).computed == 0
+    after = FeatureCache(cache).load()
+    rows = dict(zip(before.digests, before.X, strict=True))
+    for digest, x in zip(after.digests, after.X, strict=True):
+        np.testing.assert_array_equal(x, rows[digest])
+    assert after.classes[after.y[after.paths.index("temple/relabelled.jpg")]] == "temple"
+
+
+def test_splitting_a_set_computes_nothing(own: tuple[Path, Path], tmp_path: Path) -> None:
+    images, cache = own
+    csv = tmp_path / "set.csv"
+    files = sorted(path.relative_to(images) for path in images.rglob("*.jpg"))
+    lines = [
+        f"{file},{file.parent},{'val' if n % 4 == 0 else 'train'}" for n, file in enumerate(files)
+    ]
+    csv.write_text("\n".join(["path,label,split", *lines]))
+    assert extract_here(csv, cache, root=images).computed == 0
+    assert len(FeatureCache(cache).load(split="val").paths) == 10
+
+
+def test_a_changed_image_is_computed_and_its_old_features_are_not_returned(
+    own: tuple[Path, Path], few_images: Path
+) -> None:
+    images, cache = own
+    before = FeatureCache(cache).load()
+    shutil.copy(few_images / "train/temple/00.jpg", images / "flower/00.jpg")
+    assert extract_here(images, cache).computed == 1
+    after = FeatureCache(cache).load()
+    row = after.paths.index("flower/00.jpg")
+    assert not np.array_equal(after.X[row], before.X[row])
+
+
+def test_an_image_taken_away_and_brought_back_computes_nothing(own: tuple[Path, Path]) -> None:
+    images, cache = own
+    away = (images / "flower/00.jpg").rename(images.parent / "away.jpg")
+    assert extract_here(images, cache).images == 39
+    away.rename(images / "flower/00.jpg")
+    assert extract_here(images, cache).computed == 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"seed": 1}, {"fit": "crop"}, {"tap": "mixed9"}, {"tap": "mixed7", "pool": "max"}]
+)
+def test_another_recipe_is_computed_and_the_first_one_kept(
+    few_images: Path, few_cache: Path, tmp_path: Path, options: dict
+) -> None:
+    cache = shutil.copytree(few_cache, tmp_path / "cache")
+    first = FeatureCache(cache).recipes[0]
+    before = FeatureCache(cache).load()
+    assert extract_here(few_images, cache, **options).computed == 6
+    assert extract_here(few_images, cache).computed == 0
+    found = FeatureCache(cache)
+    assert len(found.recipes) == 2
+    (second,) = set(found.recipes) - {first}
+    np.testing.assert_array_equal(found.load(first).X, before.X)
+    assert not np.array_equal(found.load(second).X, before.X)
+
+
+def test_a_map_is_kept_whole_where_it_is_not_pooled(few_images: Path, tmp_path: Path) -> None:
+    extract_here(few_images, tmp_path, tap="mixed7", pool="none")
+    assert FeatureCache(tmp_path).load().X.shape == (6, 3, 3, 768)
+
+
+def test_features_are_the_same_bit_for_bit_in_any_order_and_company(
+    few_images: Path, images: Path, few_cache: Path, tmp_path: Path
+) -> None:
+    """The images of the few among forty others: other neighbours, other places in the batch."""
+    both = tmp_path / "both"
+    shutil.copytree(images, both / "a")
+    shutil.copytree(few_images, both / "b")
+    extract_here(both, tmp_path / "cache")
+    alone, among = FeatureCache(few_cache).load(), FeatureCache(tmp_path / "cache").load()
+    rows = dict(zip(among.digests, among.X, strict=True))
+    for digest, x in zip(alone.digests, alone.X, strict=True):
+        np.testing.assert_array_equal(x, rows[digest])
+
+
+@pytest.fixture(scope="module")
+def plain(images: Path) -> dict[str, np.ndarray]:
+    """What a plain Keras script makes of the forty images: load, preprocess, predict, average."""
+    model = build_with_weights(find_base("inception_v3"), find_weights("random"), 75)
+    paths = sorted(path.relative_to(images) for path in images.rglob("*.jpg"))
+    squares = [
+        Image.open(images / path).convert("RGB").resize((75, 75), Image.Resampling.BILINEAR)
+        for path in paths
+    ]
+    pixels = np.stack([np.asarray(square, np.float32) for square in squares])
+    import keras
+
+    maps = model.predict(keras.applications.inception_v3.preprocess_input(pixels), verbose=0)
+    return dict(zip(map(str, paths), maps.mean(axis=(1, 2)), strict=True))
+
+
+@pytest.mark.parametrize(
+    "batch_size", [1, 7, 16, 64]
+)  # 40 images: 7, 16 and 64 leave a short batch
+def test_features_are_those_of_a_plain_keras_script_in_every_batch_size(
+    images: Path, plain: dict[str, np.ndarray], tmp_path: Path, batch_size: int
+) -> None:
+    extract_here(images, tmp_path, batch_size=batch_size)
+    features = FeatureCache(tmp_path).load()
+    for path, x in zip(features.paths, features.X, strict=True):
+        assert np.linalg.norm(x - plain[path]) < 1e-4 * np.linalg.norm(plain[path])
+
+
+def test_features_are_returned_for_the_same_weights_in_another_container(
+    few_images: Path, few_cache: Path, tmp_path: Path
+) -> None:
+    cache = shutil.copytree(few_cache, tmp_path / "cache")
+    model = build_with_weights(find_base("inception_v3"), find_weights("random"), 75)
+    for name in ("same.weights.h5", "same.keras"):
+        file = tmp_path / name
+        model.save_weights(file) if name.endswith(".h5") else model.save(file)
+        assert extract_here(few_images, cache, weights=file).computed == 0
+    assert len(FeatureCache(cache).recipes) == 1
+
+
+def test_a_failed_image_is_tried_again_when_it_changes_or_on_request(
+    few_images: Path, few_cache: Path, tmp_path: Path
+) -> None:
+    images = shutil.copytree(few_images, tmp_path / "images")
+    cache = shutil.copytree(few_cache, tmp_path / "cache")
+    file = images / "train/flower/odd.jpg"
+    large = (images / "train/flower/00.jpg").read_bytes() + b"padding makes it another image"
+    file.write_bytes(large[:200])
+    assert extract_here(images, cache).failed == 1
+    (row,) = FeatureCache(cache).listing.failed
+    assert row.path == "train/flower/odd.jpg"
+    assert "truncated" in row.reason
+    file.write_bytes(large)
+    report = extract_here(images, cache, max_pixels=8999)  # 100 × 90 is one too many
+    assert (report.failed, report.computed) == (1, 0)
+    assert "--max-pixels 9000" in FeatureCache(cache).listing.failed[0].reason
+    os.utime(file, (1, 1))
+    report = extract_here(images, cache)
+    assert (report.failed, report.computed) == (0, 1)
+
+
+def test_a_failure_is_not_tried_again_without_a_reason(few_images: Path, tmp_path: Path) -> None:
+    images = shutil.copytree(few_images, tmp_path / "images")
+    for file in images.rglob("*.jpg"):
+        os.utime(file, (1, 1))
+    assert extract_here(images, tmp_path / "cache", max_pixels=8999).failed == 6
+    assert extract_here(images, tmp_path / "cache").failed == 6
+    assert extract_here(images, tmp_path / "cache", retry_failed=True).failed == 0
+
+
+def test_nothing_is_begun_where_the_request_is_wrong(few_images: Path, tmp_path: Path) -> None:
+    for options in (
+        {"base": "x"},
+        {"tap": "x"},
+        {"image_size": 74},
+        {"weights": "x"},
+        {"pool": "x"},
+    ):
+        with pytest.raises(BottleneckError):
+            extract_here(few_images, tmp_path / "cache", **options)
+    with pytest.raises(BottleneckError, match="no such folder"):
+        extract_here(tmp_path / "no folder", tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()

@@ -1,0 +1,24 @@
+"""Real pictures on disk, and their features."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import bottleneck
+
+
+def write_crops(folder: Path, photograph: Image.Image, count: int, seed: int) -> None:
+    """Write so many different parts of a photograph as JPEG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        left, top = rng.integers(0, photograph.width - 100), rng.integers(0, photograph.height - 90)
+        crop = photograph.crop((left, top, left + 100, top + 90))
+        crop.save(folder / f"{number:02d}.jpg", quality=90)
+
+
+def extract_here(images: Path, cache: Path, **options: Any) -> Any:
+    """Extract in this process with random weights, as small as can be."""
+    return bottleneck.extract(images, cache, **{"weights": "random", "image_size": 75} | options)
