@@ -105,9 +105,7 @@ def fit(
     path = [params["C"]] if params["C"] else _PATH
     best: Logistic | None = None
     since_best = 0
-    model = LogisticRegression(
-        solver=_SOLVER, warm_start=True, max_iter=params["max_iter"]
-    )
+    model = LogisticRegression(solver=_SOLVER, warm_start=True, max_iter=params["max_iter"])
     for C in path:
         model.C = C
         with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -153,7 +154,8 @@ def _number(kind: HeadKind, name: str, value: Any) -> float | int:
         number = json.loads(value) if isinstance(value, str) else value
     except ValueError:
         number = None
-    if isinstance(number, int if whole else (int, float)) and number is not True and number > 0:
+    kinds = int if whole else (int, float)
+    if isinstance(number, kinds) and number is not True and 0 < number < math.inf:
         return number
     expected = "a whole number above 0" if whole else "a number above 0"
     raise BottleneckError(f"parameter {name} of head {kind.name} takes {expected}, not {value!r}")

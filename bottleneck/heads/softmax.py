@@ -17,9 +17,6 @@ FILE_NAME = "head.keras"
 # Rows the model is given at a time where nothing is learnt.
 _SLICE = 4096
 
-# Added to the variance, as in Keras's BatchNormalization: a feature that never changes stays finite.
-_EPSILON = 1e-3
-
 
 @dataclass(frozen=True)
 class Softmax:
@@ -113,7 +110,9 @@ def _normalization(X: NDArray[np.float32]) -> Any:
     starts = range(0, len(X), _SLICE)
     mean = sum(X[i : i + _SLICE].sum(axis=0, dtype=np.float64) for i in starts) / len(X)
     squares = sum(np.square(X[i : i + _SLICE] - mean).sum(axis=0) for i in starts) / len(X)
-    return load_keras().layers.Normalization(mean=mean, variance=squares + _EPSILON)
+    # a feature that never changes is left as it is, as scikit-learn's StandardScaler does
+    variance = np.where(squares > 0, squares, 1.0)
+    return load_keras().layers.Normalization(mean=mean, variance=variance)
 
 
 def _loss(model: Any, sample: Sample) -> float:

@@ -164,9 +164,12 @@ def test_an_orientation_that_does_not_exist_is_passed_over(
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_a_damaged_exif_block_does_not_cost_the_picture(photographs: list[Image.Image]) -> None:
+@pytest.mark.parametrize("exif", [b"MM\0*\0\0\xff\xff broken", b"no TIFF header"])
+def test_a_damaged_exif_block_does_not_cost_the_picture(
+    photographs: list[Image.Image], exif: bytes
+) -> None:
     data = encoded(photographs[0], "JPEG")
-    odd = encoded(photographs[0], "JPEG", exif=b"Exif\0\0MM\0*\0\0\xff\xff broken")
+    odd = encoded(photographs[0], "JPEG", exif=b"Exif\0\0" + exif)
     np.testing.assert_array_equal(decode(odd, 75), decode(data, 75))
 
 

@@ -324,8 +324,9 @@ def test_a_row_without_a_path_is_refused_with_its_line(tmp_path: Path) -> None:
 def test_rows_that_contradict_each_other_are_refused_with_both_lines(
     tmp_path: Path, rows: str
 ) -> None:
-    file = table(plant(tmp_path, "a.jpg"), f"path,label,split\n{rows}\n")
-    assert "lines 2 and 3 give" in refusal(file)
+    first, second = rows.split("\n")
+    file = table(plant(tmp_path, "a.jpg"), f"path,label,split\n{first}\n{first}\n{second}\n")
+    assert "lines 2 and 4 give" in refusal(file)
 
 
 def test_the_same_row_twice_is_kept_once(tmp_path: Path) -> None:
