@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import bottleneck
+from bottleneck.extraction.extract import extract
 
 
 def write_crops(folder: Path, photograph: Image.Image, count: int, seed: int) -> None:
@@ -21,4 +21,4 @@ def write_crops(folder: Path, photograph: Image.Image, count: int, seed: int) ->
 
 def extract_here(images: Path, cache: Path, **options: Any) -> Any:
     """Extract in this process with random weights, as small as can be."""
-    return bottleneck.extract(images, cache, **{"weights": "random", "image_size": 75} | options)
+    return extract(images, cache, **{"weights": "random", "image_size": 75} | options)

@@ -4,11 +4,13 @@ import contextlib
 import hashlib
 import itertools
 import os
+import random
 import re
 import socket
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,10 +67,15 @@ def find_weights(weights: str | os.PathLike[str], seed: int = 0) -> WeightsSourc
     """
     # what Keras downloads, and the order of a base's tensors, are for its version to say
     keras = f"keras-{version('keras')}"
-    if weights == "imagenet":
+    text = os.fspath(weights)
+    if text == "imagenet":
         return WeightsSource("imagenet", "imagenet", f"imagenet-{keras}")
-    if weights == "random" or re.fullmatch(r"random-\d+", str(weights)):
-        name = f"random-{seed}" if weights == "random" else str(weights)
+    if text == "random" or re.fullmatch(r"random-\d+", text):
+        if text != "random":
+            seed = int(text.removeprefix("random-"))
+        if seed < 0:
+            raise BottleneckError(f"--seed takes a whole number from 0, not {seed}")
+        name = f"random-{seed}"
         return WeightsSource("random", name, f"{name}-{keras}")
     file = Path(weights)
     if not file.is_file():
@@ -104,7 +111,9 @@ def build_with_weights(base: Base, source: WeightsSource, image_size: int) -> An
     builder = getattr(keras.applications, base.builder)
     if source.kind == "imagenet":
         return _with_imagenet(base, builder, shape)
+    drawn = random.getstate()
     model = builder(weights=None, include_top=False, input_shape=shape)
+    random.setstate(drawn)  # Keras took from it for initial values that are overwritten now
     if source.kind == "random":
         _fill_randomly(model, int(source.name.removeprefix("random-")))
     else:
@@ -173,7 +182,14 @@ def _fill_from_file(model: Any, base: Base, file: Path) -> None:
             try:
                 with zipfile.ZipFile(file) as archive:
                     inner = archive.extract("model.weights.h5", folder)
-            except (zipfile.BadZipFile, KeyError) as error:
+            # what zipfile raises on a damaged or encrypted archive, or an unknown compression
+            except (
+                zipfile.BadZipFile,
+                zlib.error,
+                EOFError,
+                KeyError,
+                RuntimeError,  # NotImplementedError is one
+            ) as error:
                 raise BottleneckError(f"{file} is not a .keras file: {_one_line(error)}") from error
             _fill_from_h5(model, base, Path(inner), file)
     else:
@@ -191,6 +207,10 @@ def _fill_from_h5(model: Any, base: Base, h5: Path, named: Path) -> None:
                 pair.variable.assign(pair.tensor[()])
     except OSError as error:
         raise BottleneckError(f"{named} is not a readable HDF5 file: {_one_line(error)}") from error
+    except (KeyError, AttributeError, TypeError, ValueError) as error:  # a layout of its own
+        raise BottleneckError(
+            f"{named} is no weights file of Keras: {_one_line(error)}; give another with --weights"
+        ) from error
 
 
 class _Pair(NamedTuple):

@@ -150,7 +150,10 @@ def _sixteen_to_eight(image: Image.Image) -> Image.Image:
         raise UnreadableImageError(
             f"32-bit pixels from {values.min()} to {values.max()}, expected 0 to 65535; save as 8 or 16 bit"
         )
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    gray = ((values + 128) // 257).astype(np.uint8)
+    # a PNG may name one 16-bit gray that is transparent; by now it would be one of 256 others
+    gray[values == image.info.get("transparency")] = 255
+    return Image.fromarray(gray)
 
 
 def _resize(image: Image.Image, size: int, fit: Fit) -> Image.Image:

@@ -150,7 +150,7 @@ def read_source(
     elif place.is_dir():
         images = _read_folder(place)
     else:
-        images = ImageSet(place.absolute().parent, (ImageFile(place.name),))
+        images = ImageSet(place.parent.resolve(), (ImageFile(place.name),))
     if not images.files:
         passed = f"; files passed over: {', '.join(images.ignored)}" if images.ignored else ""
         raise BottleneckError(
@@ -163,21 +163,23 @@ def read_source(
 
 
 def _read_folder(top: Path) -> ImageSet:
-    entries = sorted(_walk(top))
-    depth_first = {path.split(os.sep, 1)[0] for path, _ in entries if os.sep in path}
-    names_splits = bool(depth_first) and all(name.lower() in SPLITS for name in depth_first)
-    if not names_splits:
-        _refuse_mixed(top, depth_first, [path for path, _ in entries])
-    files = []
+    entries = []
     ignored: Counter[str] = Counter()
-    for path, problem in entries:
+    for path, problem in sorted(_walk(top)):
         suffix = os.path.splitext(path)[1].lower()
         if problem is None and suffix not in EXTENSIONS:
             ignored[suffix or "(none)"] += 1
-            continue
-        label, split = _label_and_split(path.split(os.sep), names_splits)
-        files.append(ImageFile(path, label, split, problem))
-    return ImageSet(top.absolute(), tuple(files), tuple(sorted(ignored)))
+        else:
+            entries.append((path, problem))
+    upper = {path.split(os.sep, 1)[0] for path, _ in entries if os.sep in path}
+    names_splits = bool(upper) and all(name.lower() in SPLITS for name in upper)
+    if not names_splits:
+        _refuse_mixed(top, upper, [path for path, _ in entries])
+    files = [
+        ImageFile(path, *_label_and_split(path.split(os.sep), names_splits), problem)
+        for path, problem in entries
+    ]
+    return ImageSet(top.resolve(), tuple(files), tuple(sorted(ignored)))
 
 
 def _label_and_split(parts: list[str], names_splits: bool) -> tuple[str | None, str | None]:
@@ -204,12 +206,12 @@ def _walk(top: Path) -> Iterator[tuple[str, str | None]]:
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while pending:
         folder, above = pending.pop()
-        here = os.stat(top / folder)
-        key = (here.st_dev, here.st_ino)
-        if key in above:
-            yield folder, "link loop: it leads back to a folder that contains it"
-            continue
         try:
+            here = os.stat(top / folder)
+            key = (here.st_dev, here.st_ino)
+            if key in above:
+                yield folder, "link loop: it leads back to a folder that contains it"
+                continue
             children = list(os.scandir(top / folder))
         except OSError as error:
             if not folder:
@@ -241,9 +243,9 @@ def _read_csv(
     split_column: str | None,
     skip_missing: bool,
 ) -> ImageSet:
-    root = root.absolute()
-    if not root.is_dir():
-        raise BottleneckError(f"--root {root} is not a folder")
+    if not os.path.isdir(root):
+        raise BottleneckError(f"--root {root} is not a folder, or may not be entered")
+    root = root.resolve()
     try:
         # utf-8-sig: spreadsheets begin their files with a byte order mark
         with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:

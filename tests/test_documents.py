@@ -1,0 +1,116 @@
+"""Every command line in README and docs runs, and every link leads somewhere."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bottleneck.heads.registry import HEADS
+from tests.commandline import Cli
+from tests.pictures import write_crops
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+# The ImageNet weights may not be within reach, and 299 pixels take long.
+QUICK = "--weights random --image-size 75"
+
+ids = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
+
+
+@pytest.fixture
+def workplace(prepared: Path, tmp_path: Path) -> Path:
+    """A folder for one document alone."""
+    return shutil.copytree(prepared, tmp_path / "here")
+
+
+@pytest.fixture(scope="module")
+def prepared(
+    tmp_path_factory: pytest.TempPathFactory, photographs: list[Image.Image], cli: Cli
+) -> Path:
+    """What the documents take for granted: pictures, new ones, a CSV, a cache, runs."""
+    folder = tmp_path_factory.mktemp("documents")
+    lines = ["image_name,kind"]
+    for name, photograph in zip(("flower", "temple"), reversed(photographs), strict=True):
+        write_crops(folder / "photos" / name, photograph, 8, seed=1)
+        lines += [f"{name}/{number:02d}.jpg,{name}" for number in range(8)]
+    write_crops(folder / "new", photographs[0], 3, seed=2)
+    (folder / "labels.csv").write_text("\n".join(lines))
+    run(cli, folder, "bottleneck extract photos --cache cache/photos")
+    for out in ("photos-logistic", "photos-logistic-2"):
+        run(cli, folder, f"bottleneck fit-head cache/photos --head logistic --out runs/{out}")
+    return folder
+
+
+def run(cli: Cli, folder: Path, line: str) -> None:
+    words = shlex.split(line, comments=True)
+    if words[1] == "extract":
+        words = [
+            *words[:2],
+            *shlex.split(QUICK),
+            *words[2:],
+        ]  # what the line itself says comes later
+    cli(*words[1:], cwd=folder)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
+def test_every_command_line_runs(document: Path, workplace: Path, cli: Cli) -> None:
+    for kind, text in BLOCK.findall(document.read_text()):
+        assert kind in {"sh", "python"}, f"what is a {kind} block? nothing runs it"
+        if kind != "sh":
+            continue
+        for line in filter(None, text.splitlines()):
+            if line.startswith("make "):
+                target = shlex.split(line, comments=True)
+                subprocess.run([*target, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+            else:
+                run(cli, workplace, line)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
+def test_every_python_example_runs(
+    document: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import bottleneck
+    from tests.pictures import extract_here
+
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(bottleneck, "extract", extract_here)  # with random weights
+    for kind, text in BLOCK.findall(document.read_text()):
+        if kind == "python":
+            exec(compile(text, document.name, "exec"), {})
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
+def test_every_link_leads_to_a_file(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), target
+
+
+def test_every_head_and_base_is_documented() -> None:
+    from bottleneck.bases.registry import BASES
+
+    for names, document in ((HEADS, "heads.md"), (BASES, "bases.md")):
+        text = (ROOT / "docs" / document).read_text()
+        for name in names:
+            assert f"| `{name}` |" in text
+
+
+def test_every_dependency_is_documented() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (ROOT / "docs" / "dependencies.md").read_text()
+    for requirement in (*project["dependencies"], *project["optional-dependencies"]["dev"]):
+        assert re.split(r"[<>=]", requirement)[0] in text
+
+
+def test_the_constraints_name_no_index_and_no_host() -> None:
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.!+-]+|#.*|", line), line
