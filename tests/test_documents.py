@@ -65,7 +65,9 @@ def test_every_command_line_runs(document: Path, workplace: Path, cli: Cli) -> N
         if kind != "sh":
             continue
         for line in filter(None, text.splitlines()):
-            if line.startswith("make "):
+            if line == "source .venv/bin/activate":
+                assert (ROOT / ".venv").name in (ROOT / "Makefile").read_text()
+            elif line.startswith("make "):
                 target = shlex.split(line, comments=True)
                 subprocess.run([*target, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
             else:

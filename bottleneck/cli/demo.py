@@ -1,5 +1,7 @@
 """`bottleneck demo`: the main job on real pictures that everybody has."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,20 +32,25 @@ def demo(
     terminal.say(str(report))
     terminal.say("\nThe same once more:")
     again = extract(images, cache, weights=weights, image_size=_IMAGE_SIZE)
-    terminal.say(f"{again}\nNothing had to be computed: {again.computed} of {again.images} images.")
+    terminal.say(
+        f"{again}\nNothing had to be computed: {again.computed} of {again.images:,} images."
+    )
     terminal.say("\nFitting two heads on the cached features …")
     fits = [fit_head(cache, head, out=_out(folder, head)) for head in ("logistic", "softmax")]
     terminal.result(metrics_table(fits))
     command = f"bottleneck extract {images} --cache {cache} --weights {weights} --image-size {_IMAGE_SIZE}"
     terminal.result(
-        "\nThe commands were:\n"
-        f"  {command}\n  {command}\n"
+        "\nThe commands were, the first of them twice:\n"
+        f"  {command}\n"
         f"  bottleneck fit-head {cache} --head logistic\n"
         f"  bottleneck fit-head {cache} --head softmax\n"
         "On pictures of your own, one folder for each class:\n"
         "  bottleneck extract YOUR_FOLDER --cache cache/yours\n"
         "  bottleneck fit-head cache/yours --head logistic"
     )
+    if sys.prefix != sys.base_prefix and "VIRTUAL_ENV" not in os.environ:
+        activate = os.path.relpath(Path(sys.prefix) / "bin" / "activate")
+        terminal.say(f"To have the command at hand: source {activate}")
 
 
 def write_digits(folder: Path) -> None:
@@ -66,7 +73,10 @@ def _extract(images: Path, cache: Path) -> tuple[ExtractReport, str]:
         try:
             report = extract(images, cache, image_size=_IMAGE_SIZE, progress=progress)
         except BottleneckError as error:
-            terminal.say(f"No ImageNet weights, going on with random ones: {error}")
+            terminal.say(
+                "The ImageNet weights cannot be had; going on with random ones. The reason:"
+            )
+            terminal.say(str(error), "dim")
         else:
             return report, "imagenet"
         report = extract(images, cache, weights="random", image_size=_IMAGE_SIZE, progress=progress)

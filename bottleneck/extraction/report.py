@@ -63,9 +63,10 @@ class ExtractReport:
         return fields
 
     def __str__(self) -> str:
+        rate = f" ({self.images_per_second:.1f} a second)" if self.computed else ""
         what = (
-            f"{self.images:,} images in {self.seconds:.1f} s: {self.computed:,} computed"
-            f" ({self.images_per_second:.1f} a second), {self.reused:,} reused, {self.failed:,} failed."
+            f"{self.images:,} images in {self.seconds:.1f} s: {self.computed:,} computed{rate}, "
+            f"{self.reused:,} reused, {self.failed:,} failed."
         )
         if not self.held_back_by:
             return what
