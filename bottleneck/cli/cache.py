@@ -81,10 +81,7 @@ def verify(cache: options.Cache, json: options.Json = False, debug: options.Debu
 @app.command()
 def repair(
     cache: options.Cache,
-    weights: Annotated[
-        str | None,
-        typer.Option(help="Where the base's weights are now.", show_default="where they were"),
-    ] = None,
+    weights: options.WeightsNow = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:

@@ -5,52 +5,32 @@ from typing import Annotated
 
 import typer
 
-from bottleneck.bases.network import Pool
 from bottleneck.cli import options, terminal
 from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS
 from bottleneck.extraction.extract import extract as run_extract
-from bottleneck.images.decode import MAX_PIXELS, Fit
+from bottleneck.images.decode import MAX_PIXELS
 
 
 def extract(
     images: options.Images,
     cache: Annotated[Path, typer.Option(help="The cache's folder; made if need be.")],
-    base: Annotated[str, typer.Option(help="The network to run.")] = "inception_v3",
-    weights: Annotated[
-        str, typer.Option(help="imagenet, random, or a .weights.h5, .h5 or .keras file.")
-    ] = "imagenet",
-    tap: Annotated[
-        str | None, typer.Option(help="The layer to keep.", show_default="the last")
-    ] = None,
-    pool: Annotated[Pool, typer.Option(help="How the tap's map becomes a vector.")] = "avg",
-    image_size: Annotated[
-        int | None,
-        typer.Option(help="Side of the square shown to the base.", show_default="the base's own"),
-    ] = None,
-    fit: Annotated[
-        Fit, typer.Option(help="Scale both sides, or keep proportions and the centre.")
-    ] = "squash",
-    seed: Annotated[int, typer.Option(min=0, help="For random weights.")] = 0,
+    base: options.Base = "inception_v3",
+    weights: options.Weights = "imagenet",
+    tap: options.Tap = None,
+    pool: options.PoolName = "avg",
+    image_size: options.ImageSize = None,
+    fit: options.FitName = "squash",
+    seed: options.WeightsSeed = 0,
     root: options.Root = None,
     path_column: options.PathColumn = "path",
-    label_column: Annotated[
-        str | None,
-        typer.Option(help="For a CSV: the column of labels.", show_default="label, if there"),
-    ] = None,
-    split_column: Annotated[
-        str | None,
-        typer.Option(help="For a CSV: the column of splits.", show_default="split, if there"),
-    ] = None,
+    label_column: options.LabelColumn = None,
+    split_column: options.SplitColumn = None,
     skip_missing: options.SkipMissing = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try images again that failed before.")
-    ] = False,
+    retry_failed: options.RetryFailed = False,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     batch_size: options.BatchSize = BATCH_SIZE,
     workers: options.Workers = None,
-    seal_seconds: Annotated[
-        float, typer.Option(min=0.0, help="Seal what is computed at least this often.")
-    ] = SEAL_SECONDS,
+    seal_seconds: options.SealSeconds = SEAL_SECONDS,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:

@@ -1,21 +1,25 @@
-"""Options that several commands share."""
+"""Options that commands take, by the headings of the help pages."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bottleneck.bases.network import Pool
 from bottleneck.cli.terminal import set_debug
+from bottleneck.images.decode import Fit
 
-_DEBUG = typer.Option("--debug", callback=set_debug, is_eager=True, help="Show tracebacks.")
+_feature = partial(typer.Option, rich_help_panel="What determines a feature")
+_csv = partial(typer.Option, rich_help_panel="For a CSV")
+_running = partial(typer.Option, rich_help_panel="How it runs")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Debug = Annotated[bool, _DEBUG]
 Images = Annotated[
     Path,
     typer.Argument(
         metavar="IMAGES",
-        help="A folder of class folders, one with train/ val/ test/ above them, a flat folder, a CSV, or one picture.",
+        help="A folder of class folders, one with train/ val/ test/ above them, a flat folder, "
+        "a CSV, or one picture.",
     ),
 ]
 Cache = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache's folder.")]
@@ -23,19 +27,51 @@ RecipeId = Annotated[
     str | None,
     typer.Option("--recipe", help="Id of a recipe, or its beginning, where there are several."),
 ]
-Root = Annotated[
-    Path | None,
-    typer.Option(help="For a CSV: the folder its paths start from.", show_default="where it lies"),
+WeightsNow = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", help="Where the base's weights are now.", show_default="where they were"
+    ),
 ]
-PathColumn = Annotated[str, typer.Option(help="For a CSV: the column of paths.")]
-SkipMissing = Annotated[
-    bool, typer.Option("--skip-missing", help="For a CSV: go on where files do not exist.")
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=set_debug, is_eager=True, help="Show tracebacks.")
+]
+
+Base = Annotated[str, _feature(help="The network to run.")]
+Weights = Annotated[str, _feature(help="imagenet, random, or a .weights.h5, .h5 or .keras file.")]
+Tap = Annotated[str | None, _feature(help="The layer to keep.", show_default="the last")]
+PoolName = Annotated[Pool, _feature("--pool", help="How the tap's map becomes a vector.")]
+ImageSize = Annotated[
+    int | None,
+    _feature(help="Side of the square shown to the base.", show_default="the base's own"),
+]
+FitName = Annotated[
+    Fit, _feature("--fit", help="Scale both sides, or keep proportions and the centre.")
+]
+WeightsSeed = Annotated[int, _feature("--seed", min=0, help="For random weights.")]
+
+Root = Annotated[
+    Path | None, _csv(help="The folder its paths start from.", show_default="where it lies")
+]
+PathColumn = Annotated[str, _csv(help="The column of paths.")]
+LabelColumn = Annotated[
+    str | None, _csv(help="The column of labels.", show_default="label, if there")
+]
+SplitColumn = Annotated[
+    str | None, _csv(help="The column of splits.", show_default="split, if there")
+]
+SkipMissing = Annotated[bool, _csv("--skip-missing", help="Go on where files do not exist.")]
+
+RetryFailed = Annotated[
+    bool, _running("--retry-failed", help="Try images again that failed before.")
 ]
 MaxPixels = Annotated[
-    int, typer.Option(min=1, help="Refuse pictures with more pixels (decompression bombs).")
+    int, _running(min=1, help="Refuse pictures with more pixels (decompression bombs).")
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images the base is given at once.")]
+BatchSize = Annotated[int, _running(min=1, help="Images the base is given at once.")]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Threads that read and decode.", show_default="as many as cores"),
+    _running(min=1, help="Threads that read and decode.", show_default="as many as cores"),
 ]
+SealSeconds = Annotated[float, _running(min=0.0, help="Seal what is computed at least this often.")]

@@ -22,10 +22,7 @@ def predict(
         Path | None,
         typer.Option(help="A cache to take features from, and to add to what it lacks."),
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(help="Where the base's weights are now.", show_default="where they were"),
-    ] = None,
+    weights: options.WeightsNow = None,
     root: options.Root = None,
     path_column: options.PathColumn = "path",
     skip_missing: options.SkipMissing = False,
