@@ -28,6 +28,10 @@ app.add_typer(cache.app, name="cache")
 app.command("demo")(demo.demo)
 
 
+# what typer makes of Ctrl-C, and of a SIGTERM, which we make a Ctrl-C of
+_INTERRUPTED = 128 + signal.SIGINT
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"bottleneck {bottleneck.__version__}")
@@ -67,8 +71,8 @@ def main() -> None:
     except BottleneckError as error:
         terminal.error(str(error))
         code = 1
-    except typer.Abort:
-        code = 130
+    except (typer.Abort, KeyboardInterrupt):
+        code = _INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has gone; Python would complain when it flushes stdout at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,8 +86,9 @@ def main() -> None:
                 f"unexpected {type(error).__name__}: {said} (this is a bug in bottleneck; --debug shows where)"
             )
         code = 1
-    if signals:
-        code = 128 + signals[-1]
+    if code == _INTERRUPTED:
+        terminal.say("Interrupted.")
+        code = 128 + (signals or [signal.SIGINT])[-1]
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -91,8 +91,8 @@ def progress_bar() -> Iterator[Progress]:
 
         def show(step: str, done: int, total: int) -> None:
             if step not in steps:
-                # a total of 0: nobody knows how long it takes
-                steps[step] = bars.add_task(rich.markup.escape(step), total=total or None)
-            bars.update(steps[step], completed=done)
+                steps[step] = bars.add_task(rich.markup.escape(step))
+            # a total of 0: nobody knows how long it takes
+            bars.update(steps[step], completed=done, total=total or None)
 
         yield show

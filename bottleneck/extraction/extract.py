@@ -134,7 +134,7 @@ def extract(
             filled = fill(place, listing, wanted, settings, tally, progress)
         except KeyboardInterrupt:
             _log.warning(
-                "Interrupted: %d images were computed, sealed and are kept. To go on, run the same command again.",
+                "%d images were computed and sealed. To go on with the rest, run the same command again.",
                 tally.computed,
             )
             raise

@@ -1,7 +1,6 @@
 """Bring a cache's features up to a listing: compute what is missing, and only that."""
 
 import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,10 +150,10 @@ def survey(folder: Path) -> tuple[set[str], list[Path]]:
 
 
 def _build(wanted: Wanted, progress: Progress) -> Network:
-    progress(f"loading {wanted.base.name}", 0, 0)
-    started = time.perf_counter()
+    step = f"loading {wanted.base.name}"
+    progress(step, 0, 0)
     network = wanted.build()
-    _log.debug("built %s in %.1f s", wanted.base.name, time.perf_counter() - started)
+    progress(step, 1, 1)
     return network
 
 

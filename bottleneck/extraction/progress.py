@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-# called with the name of the step, how many are done, and how many there are
+# called with the name of the step, how many are done, and how many there are; 0 where nobody knows
 Progress = Callable[[str, int, int], None]
 
 

@@ -106,7 +106,7 @@ def fit_head(
     features = locate(store.path, entry.recipe, rows, classes)
     module = kind.load_module()
     with new_run(path) as folder:
-        with _samples(features, split, memory) as (train, val):
+        with _samples(features, split, memory, folder) as (train, val):
             fitted = module.fit(train, val, len(classes), seed, complete)
         fitted.save(folder)
         probabilities = _probabilities(fitted, features)
@@ -150,7 +150,7 @@ def _codes(rows: tuple[Row, ...], classes: tuple[str, ...]) -> NDArray[np.int64]
 
 @contextlib.contextmanager
 def _samples(
-    features: Located, split: Split, memory: int | None
+    features: Located, split: Split, memory: int | None, folder: Path
 ) -> Iterator[tuple[Sample, Sample]]:
     """Read the features a head is fitted on, into memory or, where they do not fit, into a file."""
     places = _places(split)
@@ -166,7 +166,7 @@ def _samples(
                 X = np.empty(shape, np.float32)
             else:
                 _log.info("%d MB of features do not fit into memory: mapping them.", needed >> 20)
-                file = stack.enter_context(tempfile.TemporaryFile(dir="."))
+                file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
                 X = np.memmap(file, np.float32, "w+", shape=shape)
             for start in range(0, len(rows), _BATCH):
                 begin = places[name].start + start
@@ -177,7 +177,14 @@ def _samples(
 
 
 def _free_memory() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        # what Linux could free for us, page cache included; in kB
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(
+            int(line.split()[1]) for line in lines if line.startswith("MemAvailable")
+        )
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def _probabilities(head: Head, features: Located) -> NDArray[np.float32]:

@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -102,14 +104,32 @@ def pixel_limit() -> Iterator[None]:
     """Let `decode` alone decide how many pixels are too many.
 
     Pillow's own limit is a global of the process: below `max_pixels` it would refuse pictures the
-    user allowed, or warn about them. It is set aside inside this context and restored after it.
+    user allowed, or warn about them. It is set aside while any thread is inside this context, and
+    restored when the last one leaves it.
     """
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
+    with _limit.lock:
+        if not _limit.inside:
+            _limit.before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _limit.inside += 1
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        with _limit.lock:
+            _limit.inside -= 1
+            if not _limit.inside:
+                Image.MAX_IMAGE_PIXELS = _limit.before
+
+
+@dataclass
+class _PillowLimit:
+    """What is remembered of Pillow's limit while it is set aside."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inside: int = 0
+    before: int | None = None
+
+
+_limit = _PillowLimit()
 
 
 def _refuse_bombs(image: Image.Image, max_pixels: int) -> None:

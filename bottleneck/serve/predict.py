@@ -180,6 +180,10 @@ def predict(
             retry_failed=True,
             progress=progress,
         )
+        if cache is None:
+            # Nothing is kept, so a batch need not be padded. In a cache it must be: the last bits of
+            # features depend on its size.
+            batch_size = min(batch_size, max(len(listing.ok), 1))
         settings = Settings(batch_size, threads, max_pixels)
         listing = _complete(place, listing, known, weights, settings, progress)
         features = locate(place, known.recipe, listing.ok, known.classes)
@@ -238,6 +242,7 @@ def _complete(
             f"the base's weights are not where they were when the run was fitted ({run.weights_path}); "
             f"say where they are now with --weights (digest {run.recipe.weights_digest[:12]}…)"
         ) from error
-    small = Settings(min(settings.batch_size, len(missing)), settings.workers, settings.max_pixels)
     with writer_lock(cache):
-        return fill(cache, listing, wanted, small, Tally(), progress, expected=run.recipe).listing
+        return fill(
+            cache, listing, wanted, settings, Tally(), progress, expected=run.recipe
+        ).listing

@@ -1,4 +1,5 @@
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -163,3 +164,23 @@ def test_a_cache_may_be_moved(cache: FeatureCache, tmp_path: Path) -> None:
     before = cache.load()
     moved = FeatureCache(shutil.move(cache.path, tmp_path / "elsewhere"))
     np.testing.assert_array_equal(moved.load().X, before.X)
+
+
+def test_batches_of_a_large_cache_take_the_memory_of_a_batch(tmp_path: Path) -> None:
+    folder = tmp_path / "features" / RECIPE.id
+    folder.mkdir(parents=True)
+    write_recipe(folder, RecipeFile(RECIPE, "random-0", ()))
+    rows = []
+    for part in range(8):  # of 8 MiB each
+        digests = [digest(1000000 * part + n) for n in range(1024)]
+        features = np.full((1024, 2048), part, np.float32)
+        write_shard(folder, RECIPE, digests, np.zeros(1024, np.uint16), features)
+        rows += [Row(f"{d}.jpg", d, "a") for d in digests]
+    write_listing(tmp_path, Listing(tmp_path, tuple(rows)))
+    cache = FeatureCache(tmp_path)
+    tracemalloc.start()
+    total = sum(int(batch.X.sum()) for batch in cache.iter_batches(batch_size=256))
+    _, streamed = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert total == sum(range(8)) * 1024 * 2048
+    assert streamed < 20 * 2**20  # two batches of 2 MiB, and the table of 8,192 images

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from bottleneck.cache.shard import read_shard, shard_paths
 from bottleneck.extraction.conveyor import Settings, Tally, run_task
-from bottleneck.extraction.plan import Item, Task
+from bottleneck.extraction.plan import Item, Task, plan_tasks
 from bottleneck.extraction.scan import digest_of
 from tests.cache.test_recipe import RECIPE
 
@@ -98,6 +99,15 @@ def test_each_image_gets_its_own_features_whatever_the_batches(
     assert tally.computed == COUNT
     # the last, short batch too: another shape would be another graph
     assert engine.shapes == {(batch_size, 75, 75, 3)}
+
+
+def test_tasks_may_run_in_any_order_and_at_the_same_time(root: Path, tmp_path: Path) -> None:
+    tasks = plan_tasks(list(task(root).items), rows_per_task=5)
+    with ThreadPoolExecutor(3) as anywhere:
+        list(anywhere.map(lambda t: convey(root, tmp_path, MeanColour(), t), reversed(tasks)))
+    assert Image.MAX_IMAGE_PIXELS is not None  # Pillow's own limit is what it was
+    assert len(shard_paths(tmp_path)) == len(tasks)
+    assert sealed(tmp_path) == {item.digest: float(n) for n, item in enumerate(task(root).items)}
 
 
 def test_a_picture_that_cannot_be_used_leaves_the_others_in_place(

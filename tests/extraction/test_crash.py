@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -113,7 +114,8 @@ def test_interrupted_it_seals_says_how_to_go_on_and_exits(
     assert process.returncode == code
     assert out == ""
     assert "Traceback" not in said
-    sealed = int(said.split("Interrupted: ")[1].split()[0])
+    assert said.splitlines()[-1] == "Interrupted."
+    (sealed,) = map(int, re.findall(r"(\d+) images were computed and sealed", said))
     assert "run the same command again" in said
     assert verify(FeatureCache(cache)).rows == sealed
     report = last_json(cli("extract", many, "--cache", cache, *options, "--json"))

@@ -1,0 +1,1 @@
+"""How fast it is, as ratios of things timed alternately in one run."""
