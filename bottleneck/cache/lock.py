@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def writer_lock(cache: Path) -> Iterator[None]:
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": " ".join(["bottleneck", *sys.argv[1:]]),
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         }
         write_atomically(cache / HOLDER, json.dumps(me).encode())
         yield

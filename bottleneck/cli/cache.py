@@ -1,7 +1,6 @@
 """`bottleneck cache info | verify | repair | explain | prune`."""
 
 import dataclasses
-from collections import Counter
 from typing import Annotated, Any
 
 import typer
@@ -111,47 +110,35 @@ def explain(
 ) -> None:
     """Show what sets recipes apart, or what is known of an image and where its features lie."""
     store = FeatureCache(cache)
-    rows = () if image is None else find_image(store, image)
-    found = [
-        {**row._asdict(), "features": [dataclasses.asdict(h) for h in holdings(store, row.digest)]}
-        for row in rows
-    ]
     recipes = store.recipes
     differ = differences(recipes)
+    rows = () if image is None else find_image(store, image)
+    found = [(row, holdings(store, row.digest)) for row in rows]
     if json:
-        listed = [{"id": r.id, **dataclasses.asdict(r)} for r in recipes]
-        terminal.result_json(
-            {"cache": str(cache), "recipes": listed, "differ_in": list(differ), "images": found}
-        )
-        return
-    if image is None:
+        content = {
+            "cache": str(cache),
+            "recipes": [{"id": r.id, **dataclasses.asdict(r)} for r in recipes],
+            "differ_in": list(differ),
+            "images": [
+                {**row._asdict(), "features": [dataclasses.asdict(place) for place in places]}
+                for row, places in found
+            ],
+        }
+        terminal.result_json(content)
+    elif image is None:
         for number, recipe in enumerate(recipes):
-            apart = [
-                f"{name} {values[number]}"
-                for name, values in differ.items()
-                if name != "weights_digest" or "weights" not in differ
-            ]
-            terminal.result(
-                f"{recipe.id}: " + (", ".join(apart) or _in_full(dataclasses.asdict(recipe)))
-            )
-    for row, entry in zip(rows, found, strict=True):
-        terminal.result(f"{row.path!r}: {row.status}{f', {row.reason}' if row.reason else ''}")
-        terminal.result(
-            f"  digest {row.digest or '(never read)'}, label {row.label}, split {row.split}"
-        )
-        counts = Counter(holding["recipe"] for holding in entry["features"])
-        for recipe in recipes:
-            there = "features are in " if counts[recipe.id] else "no features"
-            where = ", ".join(
-                f"{h['shard']} row {h['row']}"
-                for h in entry["features"]
-                if h["recipe"] == recipe.id
-            )
-            terminal.result(f"  {recipe.id}: {there}{where}")
-
-
-def _in_full(fields: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in fields.items())
+            apart = {name: values[number] for name, values in differ.items()}
+            fields = apart or dataclasses.asdict(recipe)
+            shown = ", ".join(f"{name} {value}" for name, value in fields.items())
+            terminal.result(f"{recipe.id}: {shown}")
+    else:
+        for row, places in found:
+            terminal.result(f"{row.path!r}: {row.status} {row.reason}".rstrip())
+            terminal.result(f"  digest {row.digest or '(never read)'}")
+            terminal.result(f"  label {row.label}, split {row.split}")
+            for recipe in recipes:
+                at = [f"{p.shard} row {p.row}" for p in places if p.recipe == recipe.id]
+                terminal.result(f"  {recipe.id}: {', '.join(at) or 'no features'}")
 
 
 @app.command()

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -125,7 +126,7 @@ def fit_head(
             cache=str(store.path.absolute()),
             data_digest=_data_digest(rows),
             versions=_versions(),
-            command=" ".join(["bottleneck", *sys.argv[1:]]),
+            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         _write_predictions(folder / PREDICTIONS, split, classes, probabilities)

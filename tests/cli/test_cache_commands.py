@@ -38,7 +38,8 @@ def test_explain_shows_what_sets_recipes_apart(own: Path, few_images: Path, cli:
     assert "weights random-0" in alone
     extract_here(few_images, own, seed=1)
     lines = cli("cache", "explain", own).stdout.splitlines()
-    assert sorted(line.split(": ")[1] for line in lines) == ["weights random-0", "weights random-1"]
+    told = sorted(line.split(": ")[1].split(", ")[0] for line in lines)
+    assert told == ["weights random-0", "weights random-1"]
     assert last_json(cli("cache", "explain", own, "--json"))["differ_in"] == [
         "weights",
         "weights_digest",
@@ -49,7 +50,7 @@ def test_explain_tells_all_about_an_image(own: Path, cli: Cli) -> None:
     shown = cli("cache", "explain", own, "train/temple/01.jpg").stdout
     assert "'train/temple/01.jpg': ok" in shown
     assert "label temple, split train" in shown
-    assert "features are in shard-" in shown
+    assert f"{FeatureCache(own).recipes[0].id}: shard-" in shown
     content = last_json(cli("cache", "explain", own, "train/temple/01.jpg", "--json"))
     assert content["images"][0]["features"][0]["view"] == 0
 
