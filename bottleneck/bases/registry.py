@@ -15,7 +15,7 @@ class Base:
     name : str
         What the user calls it.
     builder : str
-        The function of ``keras.applications`` that builds it.
+        The function that builds it, as ``module:name``.
     image_size, min_size : int
         Side of the square it was trained on, and the least it takes, in pixels.
     taps : tuple of str
@@ -24,6 +24,8 @@ class Base:
         Preprocessing: the network expects ``pixels * scale + offset`` for pixels of 0 to 255.
     source : str
         The paper that describes it.
+    hub : str or None
+        The repository of its ImageNet weights on the Hugging Face hub, where Keras has none.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Base:
     scale: float
     offset: float
     source: str
+    hub: str | None = None
 
 
 BASES = {
@@ -41,13 +44,31 @@ BASES = {
     for base in [
         Base(
             name="inception_v3",
-            builder="InceptionV3",
+            builder="keras.applications:InceptionV3",
             image_size=299,
             min_size=75,
             taps=tuple(f"mixed{i}" for i in range(11)),
             scale=1 / 127.5,  # to the range -1 … 1
             offset=-1.0,
             source="Szegedy et al. 2015, Rethinking the Inception Architecture for Computer Vision",
+        ),
+        Base(
+            name="inception_v4",
+            builder="bottleneck.bases.inception_v4:InceptionV4",
+            image_size=299,
+            min_size=75,
+            taps=(
+                *("stem_3", "stem_4", "stem_5"),
+                *(f"inception_a_{i}" for i in range(1, 5)),
+                "reduction_a",
+                *(f"inception_b_{i}" for i in range(1, 8)),
+                "reduction_b",
+                *(f"inception_c_{i}" for i in range(1, 4)),
+            ),
+            scale=1 / 127.5,
+            offset=-1.0,
+            source="Szegedy et al. 2016, Inception-v4, Inception-ResNet and the Impact of …",
+            hub="timm/inception_v4.tf_in1k",
         ),
     ]
 }

@@ -14,6 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ import numpy as np
 
 from bottleneck.bases.backend import load_keras
 from bottleneck.bases.registry import Base
+from bottleneck.bases.timm import fill_inception_v4, read_safetensors
 from bottleneck.errors import BottleneckError
 
 # Seconds to wait for the server of the ImageNet weights to answer; Keras itself would wait for ever.
@@ -106,15 +108,18 @@ def build_with_weights(base: Base, source: WeightsSource, image_size: int) -> An
     BottleneckError
         The weights cannot be had, or belong to another architecture.
     """
-    keras = load_keras()
     shape = (image_size, image_size, 3)
-    builder = getattr(keras.applications, base.builder)
-    if source.kind == "imagenet":
+    builder = _builder(base)
+    if source.kind == "imagenet" and base.hub is None:
         return _with_imagenet(base, builder, shape)
+    # looked for before the network is built, which takes a while
+    public = _from_hub(base, base.hub) if source.kind == "imagenet" and base.hub else None
     drawn = random.getstate()
     model = builder(weights=None, include_top=False, input_shape=shape)
     random.setstate(drawn)  # Keras took from it for initial values that are overwritten now
-    if source.kind == "random":
+    if public is not None:
+        fill_inception_v4(model, read_safetensors(public), public)
+    elif source.kind == "random":
         _fill_randomly(model, int(source.name.removeprefix("random-")))
     else:
         _fill_from_file(model, base, Path(source.name))
@@ -143,6 +148,33 @@ def _numpy(variable: Any) -> np.ndarray[Any, Any]:
     return np.asarray(load_keras().ops.convert_to_numpy(variable.value))
 
 
+def _builder(base: Base) -> Any:
+    load_keras()  # first, so that it is quiet
+    module, name = base.builder.split(":")
+    return getattr(import_module(module), name)
+
+
+def _from_hub(base: Base, repository: str) -> Path:
+    ways_round = (
+        f"Get model.safetensors of {repository} on a machine that can, convert it with: bottleneck bases convert "
+        f"{base.name} model.safetensors {base.name}.weights.h5, and give that with --weights"
+    )
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise BottleneckError(
+            f"the ImageNet weights of {base.name} are on the Hugging Face hub, and huggingface_hub is not installed: "
+            f"pip install 'bottleneck-features[hub]'. Or without it: {ways_round}"
+        ) from error
+    try:
+        return Path(hf_hub_download(repository, "model.safetensors"))
+    except Exception as error:  # it raises what its parts raise
+        raise BottleneckError(
+            f"the ImageNet weights of {base.name} could not be downloaded ({_one_line(error)}). Set HF_HOME to a "
+            f"folder that has them, or else: {ways_round}"
+        ) from error
+
+
 def _with_imagenet(base: Base, builder: Any, shape: tuple[int, int, int]) -> Any:
     waited = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
@@ -154,7 +186,7 @@ def _with_imagenet(base: Base, builder: Any, shape: tuple[int, int, int]) -> Any
         raise BottleneckError(
             f"the ImageNet weights of {base.name} could not be downloaded ({_one_line(error)}). Without a network, "
             "give a file with --weights FILE; on a machine that has one, make it with: python -c "
-            f"'import keras; keras.applications.{base.builder}(include_top=False)"
+            f"'import keras; {base.builder.replace(':', '.')}(include_top=False)"
             f'.save_weights("{base.name}.weights.h5")\''
         ) from error
     finally:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import bottleneck
-from bottleneck.cli import cache, demo, extract, fit_head, predict, terminal
+from bottleneck.cli import bases, cache, demo, extract, fit_head, predict, terminal
 from bottleneck.errors import BottleneckError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("extract")(extract.extract)
 app.command("fit-head")(fit_head.fit_head)
 app.command("predict")(predict.predict)
+app.add_typer(bases.app, name="bases")
 app.add_typer(cache.app, name="cache")
 app.command("demo")(demo.demo)
 

@@ -8,7 +8,7 @@ from bottleneck.errors import BottleneckError
 INCEPTION = BASES["inception_v3"]
 
 
-@pytest.mark.parametrize("base", BASES.values(), ids=str)
+@pytest.mark.parametrize("base", BASES.values(), ids=list(BASES))
 def test_every_base_is_found_by_its_name_with_its_highest_tap_and_own_size(base: Base) -> None:
     assert find_base(base.name) is base
     assert find_tap(base, None) == base.taps[-1]
@@ -21,7 +21,8 @@ def test_every_base_is_found_by_its_name_with_its_highest_tap_and_own_size(base:
 def test_an_unknown_base_is_answered_with_the_nearest(name: str) -> None:
     with pytest.raises(BottleneckError) as caught:
         find_base(name)
-    assert f"unknown base {name!r}; did you mean inception_v3" in str(caught.value)
+    assert f"unknown base {name!r}; did you mean" in str(caught.value)
+    assert "inception_v3" in str(caught.value).split("?")[0]
     assert "--base" in str(caught.value)
 
 

@@ -45,7 +45,7 @@ def place(few_images: Path, few_cache: Path, few_run: Path, tmp_path: Path) -> P
         ),
         (
             "extract images --cache c --base inception_v2",
-            ["unknown base", "did you mean inception_v3"],
+            ["unknown base", "did you mean inception_v"],
         ),
         ("extract images --cache c --base zzz", ["unknown base 'zzz'", "--base: inception_v3"]),
         (

@@ -1,0 +1,106 @@
+"""The public weights of timm (PyTorch Image Models), for bases that Keras does not have."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from bottleneck.errors import BottleneckError
+
+Tensors = Mapping[str, NDArray[Any]]
+
+# Where the blocks of our Inception-v4 stand in timm's, which numbers them.
+_TIMM_BLOCKS = [
+    *(f"stem_{number}" for number in range(6)),
+    *(f"inception_a_{number}" for number in range(1, 5)),
+    "reduction_a",
+    *(f"inception_b_{number}" for number in range(1, 8)),
+    "reduction_b",
+    *(f"inception_c_{number}" for number in range(1, 4)),
+]
+
+
+def read_safetensors(file: Path) -> Tensors:
+    """Read all tensors of a ``.safetensors`` file.
+
+    Raises
+    ------
+    BottleneckError
+        It is missing or damaged, or of a kind of numbers NumPy does not have.
+    """
+    if not file.is_file():
+        raise BottleneckError(f"no weights file {file}; expected a .safetensors file")
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError, TypeError, ValueError, KeyError) as error:
+        said = re.sub(r"\s+", " ", str(error))
+        raise BottleneckError(f"{file} is not a readable .safetensors file: {said}") from error
+
+
+def fill_inception_v4(model: Any, tensors: Tensors, named: Path) -> None:
+    """Fill our Inception-v4 with timm's tensors.
+
+    Raises
+    ------
+    BottleneckError
+        Some are missing, have another shape, or do not belong to it.
+    """
+    expected = dict(_inception_v4_variables(model))
+    for key, (variable, transposed) in expected.items():
+        if key not in tensors:
+            raise _differs(named, f"it lacks {key}")
+        tensor = tensors[key].transpose(transposed)
+        if tensor.shape != tuple(variable.shape):
+            raise _differs(named, f"{key} has shape {tensors[key].shape}, which does not fit")
+    # counts of batches seen in training mean nothing here, and without a top its tensors are left
+    unknown = [
+        key
+        for key in tensors
+        if key not in expected
+        and not key.endswith("num_batches_tracked")
+        and not key.startswith("last_linear.")
+    ]
+    if unknown:
+        raise _differs(named, f"it also holds {min(unknown)}")
+    for key, (variable, transposed) in expected.items():
+        variable.assign(tensors[key].transpose(transposed).astype(np.float32))
+
+
+def _inception_v4_variables(model: Any) -> Iterator[tuple[str, tuple[Any, tuple[int, ...]]]]:
+    """Yield timm's name of each variable of ours, and how its axes have to be turned."""
+    for layer in model.layers:
+        if layer.name == "predictions":
+            yield "last_linear.weight", (layer.kernel, (1, 0))
+            yield "last_linear.bias", (layer.bias, (0,))
+        elif layer.name.endswith("_conv") and layer.weights:
+            # out, in, height, width there; height, width, in, out here
+            yield f"{_timm_name(layer.name[:-5])}.conv.weight", (layer.kernel, (2, 3, 1, 0))
+        elif layer.name.endswith("_bn"):
+            name = f"{_timm_name(layer.name[:-3])}.bn"
+            yield f"{name}.weight", (layer.gamma, (0,))
+            yield f"{name}.bias", (layer.beta, (0,))
+            yield f"{name}.running_mean", (layer.moving_mean, (0,))
+            yield f"{name}.running_var", (layer.moving_variance, (0,))
+
+
+def _timm_name(ours: str) -> str:
+    number, block = max(
+        ((n, block) for n, block in enumerate(_TIMM_BLOCKS) if f"{ours}_".startswith(f"{block}_")),
+        key=lambda found: len(found[1]),
+    )
+    within = ours.removeprefix(block).replace("_", ".")
+    if block.startswith("inception_c"):
+        # the forked branches are not numbered but named there: branch1_1a
+        within = re.sub(r"(branch[12])\.", r"\1_", within)
+    return f"features.{number}{within}"
+
+
+def _differs(file: Path, what: str) -> BottleneckError:
+    return BottleneckError(
+        f"{file.name} does not hold the weights of this base. The first tensor that differs: {what}"
+    )
