@@ -1,5 +1,6 @@
 """A frozen base with everything around it that turns pixels into features, in one graph."""
 
+import difflib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -7,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.bases.backend import load_keras
-from bottleneck.bases.registry import Base
+from bottleneck.bases.registry import Base, Preprocessing
 from bottleneck.bases.weights import WeightsSource, build_with_weights, tensor_digest
+from bottleneck.errors import BottleneckError
 
 Pool = Literal["avg", "max", "none"]
 POOLS: tuple[Pool, ...] = get_args(Pool)
@@ -60,20 +62,63 @@ def build_network(
     Raises
     ------
     BottleneckError
-        The weights cannot be had or do not fit.
+        The weights cannot be had or do not fit, or there is no such tap.
     """
     keras = load_keras()
     whole = build_with_weights(base, weights, image_size)
     digest = tensor_digest(whole)
     whole.trainable = False
-    frozen = keras.Model(whole.input, whole.get_layer(tap).output)
+    frozen = keras.Model(whole.input, tap_tensor(base, whole, tap))
 
     pixels = keras.Input((image_size, image_size, 3), dtype="uint8")
-    features = frozen(
-        keras.layers.Rescaling(base.scale, offset=base.offset)(pixels), training=False
-    )
+    features = frozen(preprocess(pixels, base.preprocessing), training=False)
+    if pool != "none" and len(features.shape) != 4:
+        raise BottleneckError(
+            f"tap {tap} of {base.name} gives no map to pool but shape {features.shape[1:]}; give another with --tap"
+        )
     if pool == "avg":
         features = keras.layers.GlobalAveragePooling2D()(features)
     elif pool == "max":
         features = keras.layers.GlobalMaxPooling2D()(features)
     return Network(keras.Model(pixels, features), digest)
+
+
+def preprocess(pixels: Any, preprocessing: Preprocessing) -> Any:
+    """Bring pixels to what a network expects.
+
+    Parameters
+    ----------
+    pixels : keras tensor of uint8, shape (n, size, size, 3)
+        RGB.
+    preprocessing : Preprocessing
+
+    Returns
+    -------
+    keras tensor of float32, shape (n, size, size, 3)
+    """
+    keras = load_keras()
+    scaled = keras.ops.cast(pixels, "float32")
+    if preprocessing.bgr:
+        scaled = keras.ops.flip(scaled, axis=-1)
+    return keras.layers.Rescaling(list(preprocessing.scale), list(preprocessing.offset))(scaled)
+
+
+def tap_tensor(base: Base, model: Any, tap: str) -> Any:
+    """Find the tensor a tap stands for in a model of the base.
+
+    Raises
+    ------
+    BottleneckError
+        There is no such tap; the message names the nearest.
+    """
+    if tap in base.before:
+        return model.get_layer(base.before[tap]).input
+    names = [layer.name for layer in model.layers]
+    if tap in names:
+        return model.get_layer(tap).output
+    near = difflib.get_close_matches(tap, [*base.taps, *names], n=3)
+    guess = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else "."
+    raise BottleneckError(
+        f"{base.name} has no tap {tap!r}{guess} Its blocks end in {', '.join(base.taps)}; "
+        "give one of them, or any other layer, with --tap"
+    )

@@ -115,7 +115,7 @@ def build_with_weights(base: Base, source: WeightsSource, image_size: int) -> An
     # looked for before the network is built, which takes a while
     public = _from_hub(base, base.hub) if source.kind == "imagenet" and base.hub else None
     drawn = random.getstate()
-    model = builder(weights=None, include_top=False, input_shape=shape)
+    model = builder(weights=None, include_top=False, input_shape=shape, **base.options)
     random.setstate(drawn)  # Keras took from it for initial values that are overwritten now
     if public is not None:
         fill_inception_v4(model, read_safetensors(public), public)
@@ -176,17 +176,18 @@ def _from_hub(base: Base, repository: str) -> Path:
 
 
 def _with_imagenet(base: Base, builder: Any, shape: tuple[int, int, int]) -> Any:
+    given = "".join(f", {name}={value}" for name, value in base.options.items())
     waited = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
     try:
         # Keras tells of the download on stdout, which is for results
         with contextlib.redirect_stdout(sys.stderr):
-            return builder(weights="imagenet", include_top=False, input_shape=shape)
+            return builder(weights="imagenet", include_top=False, input_shape=shape, **base.options)
     except Exception as error:  # Keras raises a bare Exception here
         raise BottleneckError(
             f"the ImageNet weights of {base.name} could not be downloaded ({_one_line(error)}). Without a network, "
             "give a file with --weights FILE; on a machine that has one, make it with: python -c "
-            f"'import keras; {base.builder.replace(':', '.')}(include_top=False)"
+            f"'import keras; {base.builder.replace(':', '.')}(include_top=False{given})"
             f'.save_weights("{base.name}.weights.h5")\''
         ) from error
     finally:
@@ -199,7 +200,9 @@ def _fill_randomly(model: Any, seed: int) -> None:
     rng = np.random.Generator(np.random.PCG64(seed))
     for variable in model.weights:
         if len(variable.shape) >= 2:
-            spread = np.sqrt(2 / np.prod(variable.shape[:-1]))
+            # a depthwise kernel, height × width × channels × 1, sees one channel at a time
+            seen = variable.shape[:2] if variable.shape[-1] == 1 else variable.shape[:-1]
+            spread = np.sqrt(2 / np.prod(seen))
             values = rng.standard_normal(tuple(variable.shape), dtype=np.float32)
             variable.assign(values * np.float32(spread))
 

@@ -41,6 +41,9 @@ Debug = Annotated[
 Base = Annotated[str, _feature(help="The network to run.")]
 Weights = Annotated[str, _feature(help="imagenet, random, or a .weights.h5, .h5 or .keras file.")]
 Tap = Annotated[str | None, _feature(help="The layer to keep.", show_default="the last")]
+DropBlocks = Annotated[
+    int, _feature(min=0, help="In place of a tap: leave out so many blocks at the top.")
+]
 PoolName = Annotated[Pool, _feature("--pool", help="How the tap's map becomes a vector.")]
 ImageSize = Annotated[
     int | None,

@@ -62,6 +62,7 @@ def choose(
     weights: str | os.PathLike[str],
     *,
     tap: str | None = None,
+    drop_blocks: int = 0,
     pool: Pool = "avg",
     image_size: int | None = None,
     fit: Fit = "squash",
@@ -72,7 +73,7 @@ def choose(
     Raises
     ------
     BottleneckError
-        There is no such base, tap, pool, fit or weights file, or the base does not take the size.
+        There is no such base, block, pool, fit or weights file, or the base does not take the size.
     """
     found = find_base(base)
     for option, value, known in (("--pool", pool, POOLS), ("--fit", fit, FITS)):
@@ -80,7 +81,7 @@ def choose(
             raise BottleneckError(f"unknown value {value!r} for {option}: {', '.join(known)}")
     return Wanted(
         base=found,
-        tap=find_tap(found, tap),
+        tap=find_tap(found, tap, drop_blocks),
         image_size=find_size(found, image_size),
         weights=find_weights(weights, seed),
         pool=pool,

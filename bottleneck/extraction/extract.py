@@ -31,6 +31,7 @@ def extract(
     base: str = "inception_v3",
     weights: str | os.PathLike[str] = "imagenet",
     tap: str | None = None,
+    drop_blocks: int = 0,
     pool: Pool = "avg",
     image_size: int | None = None,
     fit: Fit = "squash",
@@ -61,7 +62,10 @@ def extract(
     weights : str or path
         ``imagenet``, ``random``, or a ``.weights.h5``, ``.h5`` or ``.keras`` file.
     tap : str, optional
-        The layer to keep; by default the last before the classifier.
+        The layer to keep: the end of a block, or any other by its name in Keras; by default the last
+        before the classifier.
+    drop_blocks : int
+        In place of a tap: leave out so many blocks at the top.
     pool : {"avg", "max", "none"}
         How the tap's map becomes a vector; ``none`` keeps the map.
     image_size : int, optional
@@ -108,7 +112,16 @@ def extract(
         max_pixels=max_pixels,
         seal_seconds=seal_seconds,
     )
-    wanted = choose(base, weights, tap=tap, pool=pool, image_size=image_size, fit=fit, seed=seed)
+    wanted = choose(
+        base,
+        weights,
+        tap=tap,
+        drop_blocks=drop_blocks,
+        pool=pool,
+        image_size=image_size,
+        fit=fit,
+        seed=seed,
+    )
     found = read_source(
         images,
         root=root,

@@ -34,13 +34,6 @@ def test_a_name_near_to_no_base_is_answered_with_all_of_them(name: str) -> None:
     assert str(caught.value).endswith(f"Give one with --base: {', '.join(BASES)}")
 
 
-@pytest.mark.parametrize("tap", ["mixed11", "Mixed7", "", "avg_pool"])
-def test_an_unknown_tap_is_answered_with_those_there_are(tap: str) -> None:
-    expected = f"inception_v3 has no tap '{tap}'; give one with --tap: mixed0, .*, mixed10$"
-    with pytest.raises(BottleneckError, match=expected):
-        find_tap(INCEPTION, tap)
-
-
 @pytest.mark.parametrize("size", [74, 1, 0, -299])
 def test_a_size_below_the_least_is_refused_with_the_least(size: int) -> None:
     expected = rf"image size {size} is too small .* 75 pixels .* on 299\); .* --image-size"

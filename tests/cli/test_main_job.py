@@ -77,10 +77,23 @@ def test_on_ants_and_bees_a_logistic_head_is_right_in_955_of_1000(
 def test_on_flowers_the_same_two_commands_work(shared: Path, tmp_path: Path, cli: Cli) -> None:
     data = shared / "data"
     weights = data / "weights" / "inception_v3_partial_notop.weights.h5"
-    size = ("--image-size", 150)  # a quarter of the time of 299
+    size = ("--image-size", 75)  # a fraction of the time of 299
     cli("extract", data / "flowers", "--cache", tmp_path / "c", "--weights", weights, *size)
     fitted = last_json(
         cli("fit-head", tmp_path / "c", "--head", "logistic", "--out", tmp_path / "run", "--json")
     )
     assert fitted["classes"] == ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
-    assert fitted["metrics"]["val"]["accuracy"] > 0.6  # five classes: chance is 0.2
+    assert fitted["metrics"]["val"]["accuracy"] > 0.4  # five classes: chance is 0.2
+
+
+@pytest.mark.long
+def test_mobilenet_reaches_what_a_plain_script_gets(shared: Path, tmp_path: Path, cli: Cli) -> None:
+    """0.9216 of the 153: squashed bilinearly, averaged, standardised, logistic regression."""
+    data = shared / "data"
+    weights = data / "weights" / "mobilenet_0.75_224_notop.weights.h5"
+    base = ("--base", "mobilenet_0.75", "--weights", weights)
+    cli("extract", data / "hymenoptera", "--cache", tmp_path / "c", *base)
+    fitted = last_json(
+        cli("fit-head", tmp_path / "c", "--head", "logistic", "--out", tmp_path / "run", "--json")
+    )
+    assert fitted["metrics"]["val"]["accuracy"] == pytest.approx(0.9216, abs=0.01)

@@ -230,7 +230,6 @@ def test_a_failure_is_not_tried_again_without_a_reason(few_images: Path, tmp_pat
 def test_nothing_is_begun_where_the_request_is_wrong(few_images: Path, tmp_path: Path) -> None:
     for options in (
         {"base": "x"},
-        {"tap": "x"},
         {"image_size": 74},
         {"weights": "x"},
         {"pool": "x"},

@@ -1,0 +1,154 @@
+"""What holds for every base there is."""
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bottleneck.bases.network import build_network, preprocess, tap_tensor
+from bottleneck.bases.registry import BASES, Base, find_tap
+from bottleneck.bases.split import split_at
+from bottleneck.bases.weights import build_with_weights, find_weights
+from bottleneck.errors import BottleneckError
+
+each_base = pytest.mark.parametrize("base", BASES.values(), ids=list(BASES), indirect=True)
+
+
+@pytest.fixture(scope="module")
+def base(request: pytest.FixtureRequest) -> Base:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(base: Base) -> Any:
+    """The base with random weights at its least size: built once for all tests of it."""
+    import keras
+
+    keras.backend.clear_session()
+    return build_with_weights(base, find_weights("random"), base.min_size)
+
+
+def distance(found: object, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(np.asarray(found) - expected) / np.linalg.norm(expected))
+
+
+@each_base
+def test_pixels_are_prepared_as_its_own_library_does(base: Base) -> None:
+    import keras
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    given = keras.Input((8, 8, 3), dtype="uint8")
+    ours = keras.Model(given, preprocess(given, base.preprocessing)).predict(pixels, verbose=0)
+    if base.builder.startswith("keras."):
+        builder = getattr(keras.applications, base.builder.split(":")[1])
+        theirs = sys.modules[builder.__module__].preprocess_input(pixels.astype(np.float32))
+    else:
+        theirs = pixels.astype(np.float32) / 127.5 - 1  # timm's configuration of inception_v4
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@each_base
+def test_its_taps_are_maps_from_the_input_up_to_what_a_classifier_is_given(
+    base: Base, model: Any
+) -> None:
+    layers = [layer.name for layer in model.layers]
+    places = [layers.index(base.before.get(tap, tap)) for tap in base.taps]
+    assert places == sorted(places)
+    assert all(len(tap_tensor(base, model, tap).shape) == 4 for tap in base.taps)
+    assert layers[-1] == base.taps[-1]
+
+
+@each_base
+def test_with_random_weights_it_tells_pictures_apart(
+    base: Base, model: Any, photographs: list[Image.Image]
+) -> None:
+    size = (base.min_size, base.min_size)
+    pixels = np.stack([np.asarray(photograph.resize(size)) for photograph in photographs])
+    one, other = np.asarray(model(preprocess(pixels, base.preprocessing), training=False))
+    assert np.isfinite(one).all()
+    assert distance(other, one) > 0.01
+
+
+@each_base
+def test_the_lower_and_the_upper_part_make_the_whole_at_every_tap(base: Base, model: Any) -> None:
+    import keras
+
+    x = np.random.default_rng(0).uniform(-1, 1, (1, *model.input_shape[1:])).astype(np.float32)
+    halves = {tap: split_at(base, model, tap) for tap in cuts(base)}
+    # all the lower parts at once, and the upper ones as they are: to compile each takes seconds
+    below = keras.Model(model.input, [lower.output for lower, _ in halves.values()])
+    *values, whole = keras.Model(model.input, [*below.outputs, model.output]).predict_on_batch(x)
+    for (tap, (_, upper)), value in zip(halves.items(), values, strict=True):
+        assert distance(upper(value, training=False), whole) < 1e-4, tap
+        # cut, and not merely the whole once more
+        assert len(upper.layers) < len(model.layers)
+    first, upper = next(iter(halves.values()))
+    assert distance(first(x, training=False), values[0]) < 1e-4
+    assert distance(upper(0 * values[0], training=False), whole) > 0.1
+
+
+def cuts(base: Base) -> list[str]:
+    """Every tap of the bases that are cut most; of the others the first, one in between, and a high one."""
+    in_full = {"inception_v3", "inception_v4", "inception_resnet_v2", "vgg16", "resnet50"}
+    step = 1 if base.name in in_full else max(len(base.taps) // 2 - 1, 1)
+    return list(base.taps[:-1:step])  # above the last there is nothing
+
+
+def test_both_parts_share_their_weights_with_the_whole() -> None:
+    vgg = build_with_weights(BASES["vgg16"], find_weights("random"), 32)
+    lower, upper = split_at(BASES["vgg16"], vgg, "block3_pool")
+    shared = [*lower.weights, *upper.weights]
+    assert [id(variable) for variable in shared] == [id(variable) for variable in vgg.weights]
+
+
+@pytest.mark.parametrize(
+    ("tap", "said"),
+    [
+        ("conv3_block2_1_relu", "cannot be cut at conv3_block2_1_relu: a branch or shortcut"),
+        ("conv9_block1", "no tap 'conv9_block1'; did you mean"),
+    ],
+)
+def test_where_it_cannot_be_cut_is_said(tap: str, said: str) -> None:
+    resnet = build_with_weights(BASES["resnet50"], find_weights("random"), 32)
+    with pytest.raises(BottleneckError, match=said):
+        split_at(BASES["resnet50"], resnet, tap)
+
+
+@pytest.mark.parametrize(
+    ("name", "tap", "layer"),
+    [
+        ("resnet50", "conv4_block1", "conv4_block1_out"),
+        ("inception_resnet_v2", "block35_1", "block35_1_ac"),  # and not block35_10_ac
+        ("inception_v3", "mixed1", "mixed1"),  # and not mixed10
+        ("vgg16", "block4_conv3", "block4_conv3"),  # no end of a block, but a layer
+    ],
+)
+def test_a_tap_is_the_end_of_a_block_or_any_layer(name: str, tap: str, layer: str) -> None:
+    assert find_tap(BASES[name], tap) == layer
+
+
+@pytest.mark.parametrize(
+    ("dropped", "tap"), [(0, "mixed10"), (1, "mixed9"), (3, "mixed7"), (10, "mixed0")]
+)
+def test_blocks_are_dropped_from_the_top(dropped: int, tap: str) -> None:
+    assert find_tap(BASES["inception_v3"], None, dropped) == tap
+
+
+def test_blocks_that_are_not_there_cannot_be_dropped() -> None:
+    for dropped in (-1, 11):
+        with pytest.raises(
+            BottleneckError, match="inception_v3 has 11 blocks; --drop-blocks takes 0 to 10"
+        ):
+            find_tap(BASES["inception_v3"], None, dropped)
+    with pytest.raises(BottleneckError, match="--tap and --drop-blocks"):
+        find_tap(BASES["inception_v3"], "mixed7", 1)
+
+
+def test_any_layer_can_be_tapped_and_an_unknown_one_is_answered_with_the_nearest() -> None:
+    vgg, weights = BASES["vgg16"], find_weights("random")
+    assert build_network(vgg, weights, "block4_conv3", "avg", 32).feature_shape == (512,)
+    said = "vgg16 has no tap 'block4_conv9'; did you mean block4_conv"
+    with pytest.raises(BottleneckError, match=said):
+        build_network(vgg, weights, "block4_conv9", "avg", 32)
