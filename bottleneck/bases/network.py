@@ -119,6 +119,6 @@ def tap_tensor(base: Base, model: Any, tap: str) -> Any:
     near = difflib.get_close_matches(tap, [*base.taps, *names], n=3)
     guess = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else "."
     raise BottleneckError(
-        f"{base.name} has no tap {tap!r}{guess} Its blocks end in {', '.join(base.taps)}; "
-        "give one of them, or any other layer, with --tap"
+        f"{base.name} has no tap {tap!r}{guess} List them with: bottleneck bases show {base.name}; "
+        "--tap takes one of them, or any other layer by its name in Keras"
     )

@@ -48,6 +48,6 @@ def split_at(base: Base, model: Any, tap: str) -> tuple[Any, Any]:
         return keras.Model(model.input, tensor), keras.Model(tensor, model.output)
     except ValueError as error:  # what Keras raises where the top needs more than the tap
         raise BottleneckError(
-            f"{base.name} cannot be cut at {tap}: a branch or shortcut goes past it; "
-            f"cut at the end of a block: {', '.join(base.taps)}"
+            f"{base.name} cannot be cut at {tap}: a branch or shortcut goes past it; cut at the end of a "
+            f"block, as listed by: bottleneck bases show {base.name}"
         ) from error

@@ -1,4 +1,4 @@
-"""`bottleneck bases list | convert`."""
+"""`bottleneck bases list | show | convert`."""
 
 import dataclasses
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bottleneck.bases.registry import BASES
+from bottleneck.bases.registry import BASES, find_base, find_size
 from bottleneck.cli import options, terminal
 
 app = typer.Typer(help="The networks there are, and their weights.", no_args_is_help=True)
@@ -24,6 +24,49 @@ def list_bases(json: options.Json = False, debug: options.Debug = False) -> None
             f"taps {base.taps[0]} … {base.taps[-1]}"
         )
         terminal.result(f"{'':<20} {base.source}")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The base.")],
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Side of the pictures, in pixels.", show_default="the base's own"),
+    ] = None,
+    timed: Annotated[
+        bool, typer.Option("--time", help="Measure the time below each tap; takes a while.")
+    ] = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show the taps of a base: shapes, parameters, work, and bytes an image takes."""
+    # here, for it imports Keras
+    from bottleneck.bases.anatomy import describe_taps
+
+    base = find_base(name)
+    size = find_size(base, image_size)
+    taps = describe_taps(base, size, timed=timed)
+    if json:
+        listed = [dataclasses.asdict(tap) for tap in taps]
+        terminal.result_json({"base": base.name, "image_size": size, "taps": listed})
+        return
+    terminal.result(f"{base.name} at {size} pixels: {base.source}")
+    terminal.result(
+        f"{'tap':<26} {'map':>14} {'params below':>13} {'above':>12} "
+        f"{'Mult-adds below':>16} {'above':>8} {'time below':>11} {'bytes pooled':>13} {'map':>10}"
+    )
+    for tap in taps:
+        spent = "" if tap.time_below is None else f"{tap.time_below:.0%}"
+        terminal.result(
+            f"{tap.tap:<26} {'×'.join(map(str, tap.shape)):>14} "
+            f"{tap.parameters_below:>13,} {tap.parameters_above:>12,} "
+            f"{_millions(tap.multiply_adds_below):>16} {_millions(tap.multiply_adds_above):>8} "
+            f"{spent:>11} {tap.bytes_pooled:>13,} {tap.bytes_map:>10,}"
+        )
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e6:,.0f} M"
 
 
 @app.command()

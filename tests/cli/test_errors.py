@@ -52,7 +52,10 @@ def place(few_images: Path, few_cache: Path, few_run: Path, tmp_path: Path) -> P
             "extract images --cache c --image-size 74",
             ["image size 74 is too small", "75", "--image-size"],
         ),
-        ("extract images --cache c --tap mixed11", ["no tap 'mixed11'", "mixed10", "--tap"]),
+        (
+            "extract images --cache c --tap mixed11",
+            ["no tap 'mixed11'", "did you mean mixed1", "bases show inception_v3", "--tap"],
+        ),
         (
             "extract images --cache c --weights gone.h5",
             ["no weights file gone.h5", "imagenet, random"],

@@ -1,0 +1,113 @@
+"""What lies below and above each tap of a base: sizes, parameters, work, time."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bottleneck.bases.backend import load_keras
+from bottleneck.bases.network import tap_tensor
+from bottleneck.bases.registry import Base
+from bottleneck.bases.weights import build_with_weights, find_weights
+
+# Images to a batch, and batches, when the time is taken; of these the fastest counts.
+_BATCH, _BATCHES = 4, 3
+
+
+@dataclass(frozen=True)
+class TapAnatomy:
+    """A tap of a base.
+
+    Attributes
+    ----------
+    tap : str
+    shape : tuple of int
+        Of its map, height × width × channels.
+    vector : int
+        Length of the pooled features.
+    parameters_below, parameters_above : int
+    multiply_adds_below, multiply_adds_above : int
+        For one image, in convolutions and dense layers; the rest is small beside them.
+    time_below : float or None
+        Share of the time of the whole base that is spent below, where it was measured.
+    bytes_pooled, bytes_map : int
+        What an image takes in a cache, pooled and with its map kept.
+    """
+
+    tap: str
+    shape: tuple[int, ...]
+    vector: int
+    parameters_below: int
+    parameters_above: int
+    multiply_adds_below: int
+    multiply_adds_above: int
+    time_below: float | None
+    bytes_pooled: int
+    bytes_map: int
+
+
+def describe_taps(base: Base, image_size: int, *, timed: bool = False) -> tuple[TapAnatomy, ...]:
+    """Describe every tap of a base, from the lowest to the highest.
+
+    Parameters
+    ----------
+    base : Base
+    image_size : int
+        Side of the pictures, in pixels.
+    timed : bool
+        Measure the time as well, which takes seconds for each tap.
+
+    Examples
+    --------
+    >>> from bottleneck.bases.registry import find_base
+    >>> lowest = describe_taps(find_base("vgg16"), image_size=32)[0]
+    >>> lowest.tap, lowest.shape, lowest.parameters_below, lowest.multiply_adds_below
+    ('block1_pool', (16, 16, 64), 38720, 39518208)
+    """
+    keras = load_keras()
+    whole = build_with_weights(base, find_weights("random"), image_size)
+    parameters, work = whole.count_params(), _multiply_adds(whole)
+    seconds = _seconds(whole) if timed else None
+    taps = []
+    for tap in base.taps:
+        below = keras.Model(whole.input, tap_tensor(base, whole, tap))
+        shape = tuple(below.output_shape[1:])
+        done = _multiply_adds(below)
+        taps.append(
+            TapAnatomy(
+                tap=tap,
+                shape=shape,
+                vector=shape[-1],
+                parameters_below=below.count_params(),
+                parameters_above=parameters - below.count_params(),
+                multiply_adds_below=done,
+                multiply_adds_above=work - done,
+                time_below=None if seconds is None else min(_seconds(below) / seconds, 1.0),
+                bytes_pooled=4 * shape[-1],  # float32
+                bytes_map=4 * int(np.prod(shape)),
+            )
+        )
+    return tuple(taps)
+
+
+def _multiply_adds(model: Any) -> int:
+    return sum(_multiply_adds_of(layer) for layer in model.layers)
+
+
+def _multiply_adds_of(layer: Any) -> int:
+    # every place of the output takes each number of the kernel once, and is summed over what it sees
+    kernels = [v for v in layer.weights if len(v.shape) in {2, 4} and "kernel" in v.name]
+    places = np.prod(layer.output.shape[1:-1]) if kernels else 0
+    return int(places * sum(np.prod(kernel.shape) for kernel in kernels))
+
+
+def _seconds(model: Any) -> float:
+    pixels = np.zeros((_BATCH, *model.input_shape[1:]), np.float32)
+    model.predict_on_batch(pixels)  # the first one builds the graph
+    taken = []
+    for _ in range(_BATCHES):
+        started = time.perf_counter()
+        model.predict_on_batch(pixels)
+        taken.append(time.perf_counter() - started)
+    return min(taken)
