@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.features import locate
 from bottleneck.cache.listing import OK, DamagedListingError, Listing, read_listing
 from bottleneck.cache.lock import writer_lock
+from bottleneck.cache.shard import check_shard
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import BATCH_SIZE, Settings, Tally
 from bottleneck.extraction.engine import choose_again
@@ -229,7 +230,10 @@ def _complete(
     progress: Progress,
 ) -> Listing:
     """Compute what features the cache lacks; where it lacks none, nothing is loaded or locked."""
-    held, _ = survey(cache / "features" / run.recipe.id)
+    held, damaged = survey(cache / "features" / run.recipe.id)
+    for shard in damaged:
+        # raises: to mend a cache is for who knows its images, and that is not us
+        check_shard(shard)
     missing = missing_items(listing.ok, held)
     if not missing:
         return listing

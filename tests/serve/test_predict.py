@@ -109,3 +109,14 @@ def test_weights_that_are_gone_are_asked_for(run: Path, few_images: Path, tmp_pa
     with pytest.raises(BottleneckError, match=r"/gone/x.weights.h5.*--weights"):
         predict(moved, few_images)
     assert predict(moved, few_images, weights="random-0").names[0] == "flower"
+
+
+def test_a_damaged_cache_is_left_to_repair(
+    run: Path, few_images: Path, cache: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(cache, tmp_path / "cache")
+    (shard,) = own.rglob("shard-*.h5")
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(BottleneckError, match=f"{shard.name} is damaged.*bottleneck cache repair"):
+        predict(run, few_images, cache=own)
+    assert list(own.rglob("shard-*.h5")) == [shard]
