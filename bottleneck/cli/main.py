@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-import bottleneck
 from bottleneck.cli import bases, cache, demo, extract, fit_head, predict, terminal
 from bottleneck.errors import BottleneckError
 
@@ -35,7 +34,8 @@ _INTERRUPTED = 128 + signal.SIGINT
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"bottleneck {bottleneck.__version__}")
+        # not bottleneck.__version__, which is that of the namesake where it hides us
+        typer.echo(f"bottleneck {importlib.metadata.version('bottleneck-features')}")
         raise typer.Exit
 
 
@@ -100,5 +100,6 @@ def _tell_of_namesake() -> None:
         return
     terminal.warn(
         f"The NumPy accelerator Bottleneck {found} is installed in this environment too. Both import as `bottleneck`, "
-        "and one hides the other: keep them in separate environments (pip uninstall bottleneck)."
+        "and one hides the other: keep them in separate environments. To mend this one: pip uninstall bottleneck, "
+        "then install bottleneck-features again."
     )
