@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.shard import SHARD_BYTES, write_shard
+from bottleneck.errors import BottleneckError
 from bottleneck.extraction.plan import Item, Task
 from bottleneck.extraction.scan import digest_of
 from bottleneck.images.decode import MAX_PIXELS, UnreadableImageError, decode, pixel_limit
@@ -60,12 +61,24 @@ class Settings:
         Pictures with more pixels are refused.
     seal_seconds : float
         A shard is sealed at least this often.
+
+    Raises
+    ------
+    BottleneckError
+        One of them is too small.
     """
 
     batch_size: int = BATCH_SIZE
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     max_pixels: int = MAX_PIXELS
     seal_seconds: float = SEAL_SECONDS
+
+    def __post_init__(self) -> None:
+        least = {"batch_size": 1, "workers": 1, "max_pixels": 1, "seal_seconds": 0}
+        for name, minimum in least.items():
+            value = getattr(self, name)
+            if value < minimum:
+                raise BottleneckError(f"{name} takes a number from {minimum}, not {value}")
 
 
 @dataclass

@@ -108,7 +108,7 @@ def extract(
     place = Path(cache)
     settings = Settings(
         batch_size=batch_size,
-        workers=workers or Settings().workers,
+        workers=Settings().workers if workers is None else workers,
         max_pixels=max_pixels,
         seal_seconds=seal_seconds,
     )

@@ -1,6 +1,7 @@
 """`bottleneck predict`: what a run makes of new pictures."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import tempfile
@@ -172,7 +173,8 @@ def predict(
     known = read_run(run)
     found = read_source(images, root=root, path_column=path_column, skip_missing=skip_missing)
     head = find_head(known.head).load_module().load(Path(run))
-    threads = workers or Settings().workers
+    threads = Settings().workers if workers is None else workers
+    settings = Settings(batch_size, threads, max_pixels)
     with _place(cache) as place:
         listing = scan(
             found,
@@ -184,8 +186,8 @@ def predict(
         if cache is None:
             # Nothing is kept, so a batch need not be padded. In a cache it must be: the last bits of
             # features depend on its size.
-            batch_size = min(batch_size, max(len(listing.ok), 1))
-        settings = Settings(batch_size, threads, max_pixels)
+            few = min(batch_size, max(len(listing.ok), 1))
+            settings = dataclasses.replace(settings, batch_size=few)
         listing = _complete(place, listing, known, weights, settings, progress)
         features = locate(place, known.recipe, listing.ok, known.classes)
         batches = [np.empty((0, len(known.classes)), np.float32)]

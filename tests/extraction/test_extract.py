@@ -232,6 +232,8 @@ def test_nothing_is_begun_where_the_request_is_wrong(few_images: Path, tmp_path:
         {"base": "x"},
         {"image_size": 74},
         {"weights": "x"},
+        {"batch_size": 0},
+        {"workers": 0},
         {"pool": "x"},
     ):
         with pytest.raises(BottleneckError):
