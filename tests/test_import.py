@@ -122,6 +122,9 @@ def test_the_command_says_so_where_the_accelerator_of_the_same_name_is_installed
     metadata = tmp_path / "Bottleneck-1.6.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: Bottleneck\nVersion: 1.6.0\n")
+    namesake = tmp_path / "bottleneck" / "__init__.py"  # and what it has put in our place
+    namesake.parent.mkdir()
+    namesake.write_text("__version__ = '1.6.0'")
     alone = cli("--version")
     beside = cli("--version", env={"PYTHONPATH": str(tmp_path)})
     assert alone.stderr == ""
