@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # The ImageNet weights may not be within reach, and 299 pixels take long.
-QUICK = "--weights random --image-size 75"
+QUICK = "--weights random --base mobilenet_0.25 --image-size 64"
 
 ids = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 
@@ -82,7 +83,8 @@ def test_every_python_example_runs(
     from tests.pictures import extract_here
 
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr(bottleneck, "extract", extract_here)  # with random weights
+    quick = {"base": "mobilenet_0.25", "weights": "random", "image_size": 64}
+    monkeypatch.setattr(bottleneck, "extract", partial(extract_here, **quick))
     for kind, text in BLOCK.findall(document.read_text()):
         if kind == "python":
             exec(compile(text, document.name, "exec"), {})

@@ -55,13 +55,8 @@ def main() -> None:
     Exits with 0 when the work is done, 1 when it could not be done, 2 for wrong usage, 130 after
     Ctrl-C and 143 after SIGTERM.
     """
-    signals: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     terminal.show_messages()
     _tell_of_namesake()
     try:
@@ -79,18 +74,27 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
-        if terminal.debug:
+        if terminal.signals:
+            # the interruption, as C code that was calling back into Python passed it on
+            code = _INTERRUPTED
+        elif terminal.debug:
             traceback.print_exc()
+            code = 1
         else:
             said = " ".join(str(error).split())
             terminal.error(
                 f"unexpected {type(error).__name__}: {said} (this is a bug in bottleneck; --debug shows where)"
             )
-        code = 1
+            code = 1
     if code == _INTERRUPTED:
         terminal.say("Interrupted.")
-        code = 128 + (signals or [signal.SIGINT])[-1]
+        code = 128 + (terminal.signals or [signal.SIGINT])[-1]
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    terminal.signals.append(number)
+    raise KeyboardInterrupt
 
 
 def _tell_of_namesake() -> None:

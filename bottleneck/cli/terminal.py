@@ -18,6 +18,9 @@ _console = rich.console.Console(stderr=True, highlight=False)
 # set by --debug: show tracebacks, and messages meant for us
 debug = False
 
+# SIGINT and SIGTERM that were received
+signals: list[int] = []
+
 
 def say(message: str, style: str = "") -> None:
     """Print a line on stderr."""
@@ -90,6 +93,9 @@ def progress_bar() -> Iterator[Progress]:
         steps: dict[str, rich.progress.TaskID] = {}
 
         def show(step: str, done: int, total: int) -> None:
+            if signals:
+                # it came where an exception is printed and forgotten, in a callback of C code or a __del__
+                raise KeyboardInterrupt
             if step not in steps:
                 steps[step] = bars.add_task(rich.markup.escape(step))
             # a total of 0: nobody knows how long it takes

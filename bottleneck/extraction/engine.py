@@ -1,5 +1,6 @@
 """Which features are wanted, and the network that makes them."""
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,16 @@ class Wanted:
         return None
 
     def build(self) -> Network:
-        """Build the network; this imports Keras."""
-        return build_network(self.base, self.weights, self.tap, self.pool, self.image_size)
+        """Build the network; this imports Keras. The one built last is kept."""
+        return _build(self.base.name, self.weights, self.tap, self.pool, self.image_size)
+
+
+# One, and not more, for it takes a hundred megabytes. It is what makes a second call in the same
+# process, to predict another picture say, start at once.
+@functools.lru_cache(maxsize=1)
+def _build(base: str, weights: WeightsSource, tap: str, pool: Pool, image_size: int) -> Network:
+    # a file of weights is known by its contents, so another file of the same name is built anew
+    return build_network(find_base(base), weights, tap, pool, image_size)
 
 
 def choose(

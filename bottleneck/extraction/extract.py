@@ -9,6 +9,7 @@ from pathlib import Path
 from bottleneck.bases.network import Pool
 from bottleneck.cache.listing import DamagedListingError, Listing, read_listing, write_listing
 from bottleneck.cache.lock import writer_lock
+from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS, Settings, Tally
 from bottleneck.extraction.engine import choose
 from bottleneck.extraction.fill import Filled, fill
@@ -145,7 +146,11 @@ def extract(
         )
         try:
             filled = fill(place, listing, wanted, settings, tally, progress)
-        except KeyboardInterrupt:
+        except BottleneckError:
+            raise  # it says itself what is kept
+        except (
+            BaseException
+        ):  # Ctrl-C, in whatever shape it comes back from C code, and our own faults
             _log.warning(
                 "%d images were computed and sealed. To go on with the rest, run the same command again.",
                 tally.computed,
