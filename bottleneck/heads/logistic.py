@@ -110,6 +110,8 @@ def fit(
         model.C = C
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # told below where it matters
+            # at the optimum there may be no better point that single precision can tell
+            warnings.filterwarnings("ignore", message="(?i).*line search")
             model.fit(train.X, train.y)
         head = Logistic(scaler, copy.deepcopy(model), {})
         loss = _loss(head, val, classes)
