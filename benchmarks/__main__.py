@@ -16,12 +16,13 @@ from bottleneck.cache.features import locate
 from bottleneck.cache.listing import Row
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.shard import write_shard
-from bottleneck.extraction.conveyor import Settings, Tally, run_task
+from bottleneck.extraction.conveyor import Settings, run_task
 from bottleneck.extraction.engine import choose
 from bottleneck.extraction.extract import extract
-from bottleneck.extraction.plan import missing_items, plan_tasks
+from bottleneck.extraction.plan import Target, missing_items, plan_tasks
 from bottleneck.extraction.progress import no_progress
 from bottleneck.extraction.scan import scan
+from bottleneck.extraction.tally import Tally
 from bottleneck.heads.fit import fit_head
 from bottleneck.images.source import read_source
 
@@ -35,17 +36,19 @@ def extraction(folder: Path) -> None:
     wanted = choose("inception_v3", "random")
     network = wanted.build()
     model = build_with_weights(find_base("inception_v3"), find_weights("random"), SIZE)
-    (task,) = plan_tasks(missing_items(listing.ok, ()), IMAGES)
+    (recipe,) = wanted.recipes(network.weights_digest)
+    target = Target(recipe, range(1), held={})
+    (task,) = plan_tasks(missing_items(listing.ok, [target]), IMAGES)
 
     def conveyor() -> None:
         shards = folder / "shards"
         shutil.rmtree(shards, ignore_errors=True)
-        shards.mkdir()
+        (shards / recipe.id).mkdir(parents=True)
         run_task(
             task,
             root=listing.root,
-            folder=shards,
-            recipe=wanted.recipe(network.weights_digest),
+            features=shards,
+            targets=[target],
             engine=network,
             settings=Settings(),
             tally=Tally(),

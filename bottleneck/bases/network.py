@@ -1,6 +1,8 @@
 """A frozen base with everything around it that turns pixels into features, in one graph."""
 
+import contextlib
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,6 +17,9 @@ from bottleneck.errors import BottleneckError
 Pool = Literal["avg", "max", "none"]
 POOLS: tuple[Pool, ...] = get_args(Pool)
 
+Precision = Literal["float32", "bfloat16", "float16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
 
 @dataclass(frozen=True)
 class Network:
@@ -23,21 +28,23 @@ class Network:
     Attributes
     ----------
     model : keras.Model
-        From uint8 pixels ``(n, size, size, 3)`` to float32 features; preprocessing and pooling are
-        part of it, and it is built once.
+        From uint8 pixels ``(n, size, size, 3)`` to float32 features, a tensor for each tap;
+        preprocessing and pooling are part of it, and it is built once.
+    taps : tuple of str
     weights_digest : str
         SHA-256 of the base's tensors, see `bottleneck.bases.weights.tensor_digest`.
     """
 
     model: Any
+    taps: tuple[str, ...]
     weights_digest: str
 
     @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Shape of one image's features: ``(d,)`` pooled, ``(h, w, d)`` otherwise."""
-        return tuple(self.model.output_shape[1:])
+    def feature_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of one image's features for each tap: ``(d,)`` pooled, ``(h, w, d)`` otherwise."""
+        return tuple(tuple(output.shape[1:]) for output in self.model.outputs)
 
-    def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def features(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         """Run the base over one batch.
 
         Parameters
@@ -48,16 +55,37 @@ class Network:
 
         Returns
         -------
-        ndarray of float32, shape (n, *feature_shape)
+        tuple of ndarray of float32, each of shape (n, *feature_shape)
+            One for each tap.
         """
         # predict_on_batch runs layers in inference mode: BatchNorm uses its stored statistics
-        return np.asarray(self.model.predict_on_batch(pixels), dtype=np.float32)
+        # of a single tap it gives the array by itself
+        outputs = load_keras().tree.flatten(self.model.predict_on_batch(pixels))
+        return tuple(np.asarray(output, dtype=np.float32) for output in outputs)
 
 
 def build_network(
-    base: Base, weights: WeightsSource, tap: str, pool: Pool, image_size: int
+    base: Base,
+    weights: WeightsSource,
+    taps: tuple[str, ...],
+    pool: Pool,
+    image_size: int,
+    precision: Precision = "float32",
 ) -> Network:
-    """Build a base up to a tap, with preprocessing below and pooling above it.
+    """Build a base up to some taps, with preprocessing below and pooling above them.
+
+    Parameters
+    ----------
+    base : Base
+    weights : WeightsSource
+    taps : tuple of str
+        The base is run once for all of them.
+    pool : {"avg", "max", "none"}
+    image_size : int
+        Side of the pictures, in pixels.
+    precision : {"float32", "bfloat16", "float16"}
+        What the base computes in, see Micikevicius et al. 2018, Mixed Precision Training. Weights,
+        preprocessing and pooling are float32 all the same.
 
     Raises
     ------
@@ -65,22 +93,43 @@ def build_network(
         The weights cannot be had or do not fit, or there is no such tap.
     """
     keras = load_keras()
-    whole = build_with_weights(base, weights, image_size)
+    with _computing_in(precision):
+        whole = build_with_weights(base, weights, image_size)
     digest = tensor_digest(whole)
     whole.trainable = False
-    frozen = keras.Model(whole.input, tap_tensor(base, whole, tap))
+    frozen = keras.Model(whole.input, [tap_tensor(base, whole, tap) for tap in taps])
 
     pixels = keras.Input((image_size, image_size, 3), dtype="uint8")
-    features = frozen(preprocess(pixels, base.preprocessing), training=False)
+    maps = keras.tree.flatten(frozen(preprocess(pixels, base.preprocessing), training=False))
+    features = [_pooled(base, *each, pool) for each in zip(taps, maps, strict=True)]
+    return Network(keras.Model(pixels, features), taps, digest)
+
+
+@contextlib.contextmanager
+def _computing_in(precision: Precision) -> Iterator[None]:
+    """Make layers that compute in a precision: Keras takes it from a setting of the process."""
+    keras = load_keras()
+    before = keras.config.dtype_policy()
+    # explicitly, whatever the user's own setting is: the recipe says what is computed in
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _pooled(base: Base, tap: str, features: Any, pool: Pool) -> Any:
+    keras = load_keras()
     if pool != "none" and len(features.shape) != 4:
         raise BottleneckError(
             f"tap {tap} of {base.name} gives no map to pool but shape {features.shape[1:]}; give another with --tap"
         )
+    features = keras.ops.cast(features, "float32")
     if pool == "avg":
-        features = keras.layers.GlobalAveragePooling2D()(features)
+        features = keras.layers.GlobalAveragePooling2D(dtype="float32")(features)
     elif pool == "max":
-        features = keras.layers.GlobalMaxPooling2D()(features)
-    return Network(keras.Model(pixels, features), digest)
+        features = keras.layers.GlobalMaxPooling2D(dtype="float32")(features)
+    return features
 
 
 def preprocess(pixels: Any, preprocessing: Preprocessing) -> Any:
@@ -100,7 +149,9 @@ def preprocess(pixels: Any, preprocessing: Preprocessing) -> Any:
     scaled = keras.ops.cast(pixels, "float32")
     if preprocessing.bgr:
         scaled = keras.ops.flip(scaled, axis=-1)
-    return keras.layers.Rescaling(list(preprocessing.scale), list(preprocessing.offset))(scaled)
+    return keras.layers.Rescaling(
+        list(preprocessing.scale), list(preprocessing.offset), dtype="float32"
+    )(scaled)
 
 
 def tap_tensor(base: Base, model: Any, tap: str) -> Any:

@@ -1,7 +1,7 @@
 """Rows of features, gathered from the shards that hold them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class Features:
     Attributes
     ----------
     X : ndarray of float32, shape (n, *feature_shape)
-        One row per image; ``(n, d)`` for pooled features.
+        A row for each image, or for each view of it; ``(n, d)`` for pooled features.
     y : ndarray of int64, shape (n,)
         Index into `classes`; -1 for images without a label.
     classes : tuple of str
@@ -34,6 +34,8 @@ class Features:
         Of the images, in the order of the rows.
     splits : tuple of (str or None)
         The split each image was assigned to by its source.
+    views : ndarray of uint16, shape (n,)
+        Which view of the image it is; 0 is the plain one.
     """
 
     X: NDArray[np.float32]
@@ -42,55 +44,79 @@ class Features:
     paths: tuple[str, ...]
     digests: tuple[str, ...]
     splits: tuple[str | None, ...]
+    views: NDArray[np.uint16]
 
 
 def locate(
     cache: Path,
-    recipe: Recipe,
-    rows: tuple[Row, ...],
+    recipes: Sequence[Recipe],
+    rows: Sequence[Row],
     classes: tuple[str, ...],
-    *,
-    view: int = 0,
+    views: Sequence[int] | NDArray[np.int64] | None = None,
 ) -> "Located":
     """Find the features of images, checking every byte of the shards they may lie in.
+
+    Parameters
+    ----------
+    cache : Path
+    recipes : sequence of Recipe
+        Features of several are put side by side.
+    rows : sequence of Row
+        The images, as often as there are views of them to find.
+    classes : tuple of str
+        What labels are counted by.
+    views : sequence of int, optional
+        Which view of each is meant; by default the plain one.
 
     Raises
     ------
     DamagedShardError
         A shard is damaged.
     BottleneckError
-        Some of the images have no features.
+        Some of the images have no features, or maps would have to be put side by side.
     """
-    paths = shard_paths(cache / "features" / recipe.id)
-    places: dict[str, tuple[int, int]] = {}
+    numbers = np.zeros(len(rows), np.uint16) if views is None else np.asarray(views, np.uint16)
+    sources = tuple(_find(cache, recipe, rows, numbers) for recipe in recipes)
+    maps = [recipe.id for recipe in recipes if recipe.pool == "none"]
+    if maps and len(recipes) > 1:
+        raise BottleneckError(
+            f"only vectors can be put side by side, and {maps[0]} keeps maps (--pool none); take it by itself, "
+            "or extract again with --pool avg"
+        )
+    return Located(tuple(rows), numbers, classes, sources)
+
+
+def _find(cache: Path, recipe: Recipe, rows: Sequence[Row], views: NDArray[np.uint16]) -> "Source":
+    wanted = [int(view) for view in np.unique(views)]
+    folders = sorted({recipe.of_view(view).id for view in wanted})
+    paths = [path for name in folders for path in shard_paths(cache / "features" / name)]
+    places: dict[int, dict[str, tuple[int, int]]] = {view: {} for view in wanted}
     shape: tuple[int, ...] = (0,)
     for number, path in enumerate(paths):
         shard = read_shard(path)
         shape = shard.features.shape[1:]
-        for row in np.flatnonzero(shard.views == view):
-            places.setdefault(shard.digests[row], (number, int(row)))
-    missing = [row.path for row in rows if row.digest not in places]
+        for view, found in places.items():
+            for row in np.flatnonzero(shard.views == view):
+                found.setdefault(shard.digests[row], (number, int(row)))
+    keys = list(zip(views.tolist(), rows, strict=True))
+    missing = [(view, row.path) for view, row in keys if row.digest not in places[view]]
     if missing:
         raise BottleneckError(
-            f"{len(missing)} of {len(rows)} images have no features under {recipe.id} in view {view}, the first "
-            f"{missing[0]!r}; `bottleneck cache repair {cache}` computes what is missing"
+            f"{len(missing)} of {len(rows)} images have no features under {recipe.id}, the first {missing[0][1]!r} in "
+            f"view {missing[0][0]}; `bottleneck cache repair {cache}` computes what is missing"
         )
-    index = np.array([places[row.digest] for row in rows], np.int64).reshape(-1, 2)
+    index = np.array([places[view][row.digest] for view, row in keys], np.int64).reshape(-1, 2)
     # their bytes were checked just now
     opened = functools.lru_cache(_MAPPED_SHARDS)(lambda n: read_shard(paths[n], check=False))
-    return Located(rows, classes, index, opened, shape)
+    return Source(index, opened, shape)
 
 
 @dataclass(frozen=True)
-class Located:
-    """Which shard, and which row of it, holds each image's features.
+class Source:
+    """Which shard of a recipe, and which row of it, holds each image's features.
 
     Attributes
     ----------
-    rows : tuple of Row
-        The images.
-    classes : tuple of str
-        What labels are counted by.
     index : ndarray of int64, shape (n, 2)
         Number of the shard, and of the row in it.
     opened : callable
@@ -99,20 +125,70 @@ class Located:
         Of one image's features.
     """
 
-    rows: tuple[Row, ...]
-    classes: tuple[str, ...]
     index: NDArray[np.int64]
     opened: Callable[[int], Shard]
     shape: tuple[int, ...]
 
-    def gather(self, part: slice) -> Features:
-        """Read the features of a part of the images into memory."""
-        rows, index = self.rows[part], self.index[part]
-        X = np.empty((len(rows), *self.shape), np.float32)
+    def copy_to(self, X: NDArray[np.float32], part: slice) -> None:
+        """Copy the features of a part of the images."""
+        index = self.index[part]
         for number in np.unique(index[:, 0]):
             taken = np.flatnonzero(index[:, 0] == number)
             features = self.opened(int(number)).features
             X[_span(taken)] = features[_span(index[taken, 1])]
+
+
+@dataclass(frozen=True)
+class Located:
+    """Images, and where the features of each are.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        The images, as often as there are views of them.
+    views : ndarray of uint16, shape (n,)
+    classes : tuple of str
+        What labels are counted by.
+    sources : tuple of Source
+        One for each recipe.
+    """
+
+    rows: tuple[Row, ...]
+    views: NDArray[np.uint16]
+    classes: tuple[str, ...]
+    sources: tuple[Source, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image's features."""
+        if len(self.sources) == 1:
+            return self.sources[0].shape
+        return (sum(source.shape[0] for source in self.sources),)
+
+    def by_view(self, views: int) -> tuple["Located", ...]:
+        """Take the views of the images apart, where there are so many of each, one after the other."""
+        return tuple(
+            Located(
+                self.rows[view::views],
+                self.views[view::views],
+                self.classes,
+                tuple(
+                    Source(source.index[view::views], source.opened, source.shape)
+                    for source in self.sources
+                ),
+            )
+            for view in range(views)
+        )
+
+    def gather(self, part: slice) -> Features:
+        """Read the features of a part of the images into memory."""
+        rows = self.rows[part]
+        X = np.empty((len(rows), *self.shape), np.float32)
+        start = 0
+        for source in self.sources:
+            # the last axis is that of the features, also where they are maps
+            source.copy_to(X[..., start : start + source.shape[-1]], part)
+            start += source.shape[-1]
         codes = {label: code for code, label in enumerate(self.classes)}
         return Features(
             X=X,
@@ -121,6 +197,7 @@ class Located:
             paths=tuple(row.path for row in rows),
             digests=tuple(row.digest for row in rows),
             splits=tuple(row.split for row in rows),
+            views=self.views[part],
         )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from bottleneck.cache.listing import Listing, read_listing
 from bottleneck.cache.recipe import Recipe, read_recipe
-from bottleneck.cache.shard import read_shard, shard_paths
+from bottleneck.cache.shard import check_shard, shard_paths
 from bottleneck.cache.store import FeatureCache
+from bottleneck.cache.survey import survey
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,18 @@ class RecipeInfo:
     Attributes
     ----------
     recipe : Recipe
+    views : int
+        How many views of each image were asked for besides the plain one.
     shards, rows, bytes : int
         How much there is.
     missing : int
-        Usable images of the listing that have no features under this recipe.
+        Usable images of the listing that lack features under this recipe.
     unlisted : int
         Rows of images that are not in the listing.
     """
 
     recipe: Recipe
+    views: int
     shards: int
     rows: int
     bytes: int
@@ -73,12 +77,15 @@ def describe(cache: FeatureCache) -> CacheInfo:
 
 def _describe(folder: Path, needed: set[str]) -> RecipeInfo:
     paths = shard_paths(folder)
-    digests = [digest for path in paths for digest in read_shard(path).digests]
+    entry, found = read_recipe(folder), survey(folder)
+    for path in found.damaged:
+        check_shard(path)  # raises
     return RecipeInfo(
-        recipe=read_recipe(folder).recipe,
-        shards=len(paths),
-        rows=len(digests),
+        recipe=entry.recipe,
+        views=entry.views,
+        shards=found.shards,
+        rows=found.rows,
         bytes=sum(path.stat().st_size for path in paths),
-        missing=len(needed.difference(digests)),
-        unlisted=sum(digest not in needed for digest in digests),
+        missing=len(found.lacking(needed, entry.kept)),
+        unlisted=sum(len(held - needed) for held in found.held.values()),
     )

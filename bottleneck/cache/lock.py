@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bottleneck.cache.atomic import remove_unfinished, write_atomically
+from bottleneck.cache.recipe import recipe_folders
 from bottleneck.errors import BottleneckError
 
 LOCK = ".writer.lock"
@@ -45,7 +46,7 @@ def writer_lock(cache: Path) -> Iterator[None]:
         ) from error
     try:
         remove_unfinished(cache)
-        for folder in (cache / "features").glob("*/"):
+        for folder in recipe_folders(cache):
             remove_unfinished(folder)
         me = {
             "pid": os.getpid(),

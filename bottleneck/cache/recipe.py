@@ -5,7 +5,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bottleneck.cache.atomic import write_atomically
 from bottleneck.errors import BottleneckError
@@ -13,6 +13,12 @@ from bottleneck.errors import BottleneckError
 FILE_NAME = "recipe.json"
 FORMAT = "bottleneck-recipe"
 VERSION = 1
+
+Dtype = Literal["float32", "float16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+
+# the augmentation of recipes that have none
+PLAIN = "none"
 
 
 class DamagedRecipeError(BottleneckError):
@@ -38,7 +44,8 @@ class Recipe:
     precision, dtype : str
         What the base computes in and what is stored.
     augmentation : str
-        How views other than 0 are made.
+        How its views are made, see `bottleneck.images.augment`. View 0, the plain picture, is the same
+        whatever the augmentation, and belongs to the recipe where this is ``none``.
 
     Examples
     --------
@@ -47,6 +54,8 @@ class Recipe:
     'inception_v3-mixed10-avg-299-8d9749c5'
     >>> dataclasses.replace(recipe, weights="same-tensors.h5").id == recipe.id
     True
+    >>> dataclasses.replace(recipe, augmentation="flip").id
+    'inception_v3-mixed10-avg-299-augmented-be340100'
     """
 
     base: str
@@ -57,9 +66,9 @@ class Recipe:
     image_size: int
     fit: Literal["squash", "crop"]
     decoder: str
-    precision: str = "float32"
-    dtype: str = "float32"
-    augmentation: str = "none"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Dtype = "float32"
+    augmentation: str = PLAIN
 
     @property
     def id(self) -> str:
@@ -67,8 +76,17 @@ class Recipe:
         identity = dataclasses.asdict(self)
         del identity["weights"]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        augmented = "" if self.augmentation == PLAIN else "-augmented"
         # 8 digits: a cache holds a handful of recipes, and a folder's recipe.json is compared anyway
-        return f"{self.base}-{self.tap}-{self.pool}-{self.image_size}-{digest[:8]}"
+        return f"{self.base}-{self.tap}-{self.pool}-{self.image_size}{augmented}-{digest[:8]}"
+
+    def of_view(self, view: int) -> "Recipe":
+        """The recipe a view's features are kept under: itself, or the plain one for view 0."""
+        return self if view else dataclasses.replace(self, augmentation=PLAIN)
+
+    def kept(self, views: int) -> range:
+        """The views kept under this recipe, where so many are wanted besides the plain one."""
+        return range(1) if self.augmentation == PLAIN else range(1, views + 1)
 
     @property
     def random(self) -> bool:
@@ -105,11 +123,19 @@ class RecipeFile:
         What to give to ``--weights`` to have these weights again.
     fingerprints : tuple of str
         Sources known to hold these weights, so that they need not be loaded to be recognised.
+    views : int
+        How many views of each image were asked for besides the plain one.
     """
 
     recipe: Recipe
     weights_path: str
     fingerprints: tuple[str, ...]
+    views: int = 0
+
+    @property
+    def kept(self) -> range:
+        """The views whose features are kept under this recipe."""
+        return self.recipe.kept(self.views)
 
 
 def write_recipe(folder: Path, entry: RecipeFile) -> None:
@@ -121,6 +147,7 @@ def write_recipe(folder: Path, entry: RecipeFile) -> None:
         "recipe": dataclasses.asdict(entry.recipe),
         "weights_path": entry.weights_path,
         "fingerprints": list(entry.fingerprints),
+        "views": entry.views,
     }
     write_atomically(folder / FILE_NAME, (json.dumps(content, indent=2) + "\n").encode())
 
@@ -140,7 +167,12 @@ def read_recipe(folder: Path) -> RecipeFile:
         content = json.loads(file.read_bytes())
         refuse_newer(file, int(content["version"]), VERSION)
         recipe = Recipe.from_dict(content["recipe"])
-        entry = RecipeFile(recipe, content["weights_path"], tuple(content["fingerprints"]))
+        entry = RecipeFile(
+            recipe,
+            content["weights_path"],
+            tuple(content["fingerprints"]),
+            int(content.get("views", 0)),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedRecipeError(
             f"{file} is damaged or missing ({error}); `bottleneck extract` with the options it was made with "
@@ -152,6 +184,11 @@ def read_recipe(folder: Path) -> RecipeFile:
             f"the options it was made with writes it again"
         )
     return entry
+
+
+def recipe_folders(cache: Path) -> list[Path]:
+    """The folders of a cache's recipes, sorted by name."""
+    return sorted((cache / "features").glob("*/"))
 
 
 def refuse_newer(file: Path, found: int, known: int) -> None:

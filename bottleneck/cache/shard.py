@@ -29,6 +29,9 @@ VERSION = 1
 # and to keep the number of files small; small enough to be held in memory while it fills.
 SHARD_BYTES = 64 * 2**20
 
+# Views of an image that can be told apart: their numbers are kept in 16 bits.
+MAX_VIEWS = 2**16
+
 _NAME = re.compile(r"shard-[0-9a-f]{12}-(?P<crc>[0-9a-f]{8})\.h5")
 
 
@@ -55,7 +58,7 @@ class Shard:
     recipe: Recipe
     digests: list[str]
     views: NDArray[np.uint16]
-    features: NDArray[np.float32]
+    features: NDArray[np.float32] | NDArray[np.float16]
 
 
 def write_shard(
@@ -63,7 +66,7 @@ def write_shard(
     recipe: Recipe,
     digests: Sequence[str],
     views: NDArray[np.uint16],
-    features: NDArray[np.float32],
+    features: NDArray[np.float32] | NDArray[np.float16],
 ) -> Path:
     """Seal rows into a new file.
 

@@ -1,13 +1,14 @@
 """A cache opened for reading."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from bottleneck.cache.features import Features, Located, locate
 from bottleneck.cache.listing import FILE_NAME as LISTING
 from bottleneck.cache.listing import Listing, read_listing
-from bottleneck.cache.recipe import Recipe, RecipeFile, read_recipe
+from bottleneck.cache.recipe import Recipe, RecipeFile, read_recipe, recipe_folders
 from bottleneck.errors import BottleneckError
 
 
@@ -59,7 +60,7 @@ class FeatureCache:
     @property
     def folders(self) -> tuple[Path, ...]:
         """The recipes' folders, sorted by name."""
-        return tuple(sorted((self.path / "features").glob("*/")))
+        return tuple(recipe_folders(self.path))
 
     @property
     def listing(self) -> Listing:
@@ -97,8 +98,31 @@ class FeatureCache:
             )
         return found[0]
 
+    def find_recipes(
+        self, recipe: Recipe | str | None = None, recipes: Sequence[Recipe | str] = ()
+    ) -> tuple[RecipeFile, ...]:
+        """Find one recipe, or several.
+
+        Raises
+        ------
+        BottleneckError
+            Both are given, one is not to be found, or one is named twice.
+        """
+        if recipe is not None and recipes:
+            raise BottleneckError("give one recipe, or several recipes, not both")
+        found = tuple(map(self.find_recipe, recipes)) or (self.find_recipe(recipe),)
+        for number, entry in enumerate(found):
+            if entry in found[:number]:
+                raise BottleneckError(f"recipe {entry.recipe.id} is named twice with --recipe")
+        return found
+
     def load(
-        self, recipe: Recipe | str | None = None, split: str | None = None, view: int = 0
+        self,
+        recipe: Recipe | str | None = None,
+        split: str | None = None,
+        view: int | Literal["all"] = 0,
+        *,
+        recipes: Sequence[Recipe | str] = (),
     ) -> Features:
         """Read features into memory, checking every byte they come from.
 
@@ -108,8 +132,10 @@ class FeatureCache:
             A recipe, its id, or the beginning of its id. May be left out where there is one only.
         split : {"train", "val", "test"}, optional
             Only the images assigned to it by their source. By default all of them.
-        view : int
-            0 is the plain picture.
+        view : int or "all"
+            0 is the plain picture. All views of an image follow each other.
+        recipes : sequence of Recipe or str, optional
+            In place of one: several, whose features are put side by side.
 
         Returns
         -------
@@ -119,24 +145,25 @@ class FeatureCache:
         Raises
         ------
         BottleneckError
-            A shard is damaged, features are missing, or there is no such recipe or split. Wrong
-            numbers are never returned.
+            A shard is damaged, features are missing, or there is no such recipe, split or view.
+            Wrong numbers are never returned.
         """
-        found = self._locate(recipe, split, view)
-        return found.gather(slice(None))
+        return self._locate(recipe, recipes, split, view).gather(slice(None))
 
     def iter_batches(
         self,
         recipe: Recipe | str | None = None,
         split: str | None = None,
-        view: int = 0,
+        view: int | Literal["all"] = 0,
         batch_size: int = 1024,
+        *,
+        recipes: Sequence[Recipe | str] = (),
     ) -> Iterator[Features]:
         """Read features a batch at a time, for sets larger than memory.
 
         Parameters
         ----------
-        recipe, split, view
+        recipe, split, view, recipes
             As for `load`.
         batch_size : int
             Rows in each batch; the last may be shorter.
@@ -151,11 +178,17 @@ class FeatureCache:
         BottleneckError
             As for `load`, before the first batch.
         """
-        found = self._locate(recipe, split, view)
+        found = self._locate(recipe, recipes, split, view)
         for start in range(0, len(found.rows), batch_size):
             yield found.gather(slice(start, start + batch_size))
 
-    def _locate(self, recipe: Recipe | str | None, split: str | None, view: int) -> Located:
+    def _locate(
+        self,
+        recipe: Recipe | str | None,
+        recipes: Sequence[Recipe | str],
+        split: str | None,
+        view: int | Literal["all"],
+    ) -> Located:
         listing = self.listing
         rows = tuple(row for row in listing.ok if split is None or row.split == split)
         if split is not None and not rows:
@@ -163,4 +196,32 @@ class FeatureCache:
             raise BottleneckError(
                 f"{self.path} has no images in split {split!r}; its splits: {there}"
             )
-        return locate(self.path, self.find_recipe(recipe).recipe, rows, listing.classes, view=view)
+        entries = self.find_recipes(recipe, recipes)
+        views = find_views(entries, view)
+        return locate(
+            self.path,
+            [entry.recipe for entry in entries],
+            [row for row in rows for _ in views],
+            listing.classes,
+            [*views] * len(rows),
+        )
+
+
+def find_views(entries: Sequence[RecipeFile], view: int | Literal["all"]) -> range:
+    """Tell which views are meant: one, or all that all of some recipes have.
+
+    Raises
+    ------
+    BottleneckError
+        They do not all have the view.
+    """
+    last = min(entry.views for entry in entries)
+    if view == "all":
+        return range(last + 1)
+    if not 0 <= view <= last:
+        few = next(entry.recipe.id for entry in entries if entry.views == last)
+        raise BottleneckError(
+            f"no view {view} under {few}, whose last is view {last}; "
+            "more are made by: bottleneck extract --views K --augment HOW"
+        )
+    return range(view, view + 1)

@@ -1,13 +1,11 @@
 """Whether a cache is what was written."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from bottleneck.cache.listing import DamagedListingError, read_listing
 from bottleneck.cache.recipe import DamagedRecipeError, read_recipe
-from bottleneck.cache.shard import DamagedShardError, read_shard, shard_paths
 from bottleneck.cache.store import FeatureCache
+from bottleneck.cache.survey import survey
 
 
 @dataclass(frozen=True)
@@ -49,26 +47,17 @@ def verify(cache: FeatureCache) -> Verdict:
     shards = rows = 0
     gaps = []
     for folder in cache.folders:
-        held: set[str] = set()
-        damages += _damages(folder)
-        for path in shard_paths(folder):
-            try:
-                digests = read_shard(path).digests
-            except DamagedShardError as error:
-                damages.append(str(error))
-                continue
-            shards, rows = shards + 1, rows + len(digests)
-            held.update(digests)
-        if lacking := len(needed - held):
+        found = survey(folder)
+        damages += found.damaged.values()
+        shards, rows = shards + found.shards, rows + found.rows
+        try:
+            kept = read_recipe(folder).kept
+        except DamagedRecipeError as error:
+            damages.append(str(error))
+            continue
+        if lacking := len(found.lacking(needed, kept)):
             gaps.append(
                 f"{folder.name} lacks features of {lacking} of {len(needed)} images; "
                 f"`bottleneck cache repair {cache.path}` computes them"
             )
     return Verdict(shards, rows, tuple(damages), tuple(gaps))
-
-
-def _damages(folder: Path) -> Iterator[str]:
-    try:
-        read_recipe(folder)
-    except DamagedRecipeError as error:
-        yield str(error)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bottleneck.cache.recipe import PLAIN
 from bottleneck.cli import options, terminal
 from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS
 from bottleneck.extraction.extract import extract as run_extract
@@ -16,11 +17,15 @@ def extract(
     cache: Annotated[Path, typer.Option(help="The cache's folder; made if need be.")],
     base: options.Base = "inception_v3",
     weights: options.Weights = "imagenet",
-    tap: options.Tap = None,
+    tap: options.Taps = None,
     drop_blocks: options.DropBlocks = 0,
     pool: options.PoolName = "avg",
     image_size: options.ImageSize = None,
     fit: options.FitName = "squash",
+    precision: options.PrecisionName = "float32",
+    dtype: options.DtypeName = None,
+    views: options.Views = 0,
+    augment: options.Augment = PLAIN,
     seed: options.WeightsSeed = 0,
     root: options.Root = None,
     path_column: options.PathColumn = "path",
@@ -47,6 +52,10 @@ def extract(
             pool=pool,
             image_size=image_size,
             fit=fit,
+            precision=precision,
+            dtype=dtype,
+            views=views,
+            augment=augment,
             seed=seed,
             root=root,
             path_column=path_column,
@@ -65,4 +74,5 @@ def extract(
         terminal.result_json(report.to_dict())
     else:
         terminal.result(str(report))
-        terminal.say(f"Next: bottleneck fit-head {cache} --head logistic")
+        chosen = "".join(f" --recipe {name}" for name in report.recipes[1:] and report.recipes)
+        terminal.say(f"Next: bottleneck fit-head {cache} --head logistic{chosen}")

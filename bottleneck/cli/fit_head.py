@@ -16,7 +16,20 @@ _HEADS = "; ".join(f"{kind.name}: {kind.summary}" for kind in HEADS.values())
 def fit_head(
     cache: options.Cache,
     head: Annotated[str, typer.Option(help=f"What to fit. {_HEADS}.")],
-    recipe: options.RecipeId = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Id of a recipe, or its beginning; repeated, features are put side by side.",
+            show_default="the only one",
+        ),
+    ] = None,
+    train_views: Annotated[
+        int | None,
+        typer.Option(min=1, help="Views of each image to fit on.", show_default="all there are"),
+    ] = None,
+    predict_views: Annotated[
+        int, typer.Option(min=1, help="Views of each image to average over in predictions.")
+    ] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -43,7 +56,9 @@ def fit_head(
     fitted = run_fit_head(
         cache,
         head,
-        recipe=recipe,
+        recipes=recipe or (),
+        train_views=train_views,
+        predict_views=predict_views,
         out=out,
         seed=seed,
         params=dict(_parameter(text) for text in param or []),

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from bottleneck.bases.network import Pool
+from bottleneck.bases.network import Pool, Precision
+from bottleneck.cache.recipe import Dtype
 from bottleneck.cli.terminal import set_debug
 from bottleneck.images.decode import Fit
 
@@ -40,7 +41,10 @@ Debug = Annotated[
 
 Base = Annotated[str, _feature(help="The network to run.")]
 Weights = Annotated[str, _feature(help="imagenet, random, or a .weights.h5, .h5 or .keras file.")]
-Tap = Annotated[str | None, _feature(help="The layer to keep.", show_default="the last")]
+Taps = Annotated[
+    list[str] | None,
+    _feature("--tap", help="A layer to keep; may be repeated.", show_default="the last"),
+]
 DropBlocks = Annotated[
     int, _feature(min=0, help="In place of a tap: leave out so many blocks at the top.")
 ]
@@ -51,6 +55,18 @@ ImageSize = Annotated[
 ]
 FitName = Annotated[
     Fit, _feature("--fit", help="Scale both sides, or keep proportions and the centre.")
+]
+PrecisionName = Annotated[Precision, _feature("--precision", help="What the base computes in.")]
+DtypeName = Annotated[
+    Dtype | None,
+    _feature("--dtype", help="What features are stored in.", show_default="float32; maps: float16"),
+]
+Views = Annotated[int, _feature(min=0, help="Augmented views of each image besides the plain one.")]
+Augment = Annotated[
+    str,
+    _feature(
+        help="How views are made: flip,rotate=DEGREES,shift=SHARE,zoom=SHARE,brightness=SHARE."
+    ),
 ]
 WeightsSeed = Annotated[int, _feature("--seed", min=0, help="For random weights.")]
 

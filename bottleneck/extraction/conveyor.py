@@ -6,10 +6,11 @@ each may run ahead is limited, so memory does not grow with the image set.
 
 import contextlib
 import itertools
+import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.recipe import Recipe
-from bottleneck.cache.shard import SHARD_BYTES, write_shard
+from bottleneck.cache.recipe import PLAIN
+from bottleneck.cache.shard import SHARD_BYTES
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.plan import Item, Task
+from bottleneck.extraction.plan import Item, Target, Task
 from bottleneck.extraction.scan import digest_of
+from bottleneck.extraction.sealer import Key, Sealer
+from bottleneck.extraction.tally import Tally
+from bottleneck.images.augment import make_view, parse_augmentation
 from bottleneck.images.decode import MAX_PIXELS, UnreadableImageError, decode, pixel_limit
 from bottleneck.images.source import read_bytes
 
@@ -35,14 +39,19 @@ SEAL_SECONDS = 60.0
 
 
 class Engine(Protocol):
-    """What runs the base: uint8 pixels in, float32 features out."""
+    """What runs the base: uint8 pixels in, float32 features of one tap or more out."""
 
     @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Shape of one image's features."""
+    def taps(self) -> tuple[str, ...]:
+        """The taps, in the order of the features."""
         ...
 
-    def features(self, pixels: NDArray[np.uint8], /) -> NDArray[np.float32]:
+    @property
+    def feature_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of one image's features, for each tap."""
+        ...
+
+    def features(self, pixels: NDArray[np.uint8], /) -> tuple[NDArray[np.float32], ...]:
         """Run the base over a batch, always of the same size."""
         ...
 
@@ -81,112 +90,81 @@ class Settings:
                 raise BottleneckError(f"{name} takes a number from {minimum}, not {value}")
 
 
-@dataclass
-class Tally:
-    """What a conveyor did, and where its time went.
+def rows_per_task(bytes_per_row: int, batch_size: int) -> int:
+    """How many rows fill a shard, in whole batches so that only the very last is padded.
 
-    Attributes
+    Parameters
     ----------
-    computed : int
-        Images whose features were sealed.
-    unreadable : dict
-        Reason by path, for files that could not be read.
-    undecodable : dict
-        Reason by digest, for bytes that are not a usable picture.
-    read, decode, base, write : float
-        Seconds of work in each stage; those of `read` and `decode` are summed over threads.
-    starved, blocked : float
-        Seconds the base waited for pixels, and for a shard to be written.
-    """
-
-    computed: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
-    undecodable: dict[str, str] = field(default_factory=dict)
-    read: float = 0.0
-    decode: float = 0.0
-    base: float = 0.0
-    write: float = 0.0
-    starved: float = 0.0
-    blocked: float = 0.0
-
-    @property
-    def held_back_by(self) -> str:
-        """The stage that determined how long it took; empty where there was nothing to do."""
-        waits = {"starved": self.starved, "blocked": self.blocked, "base": self.base}
-        slowest = max(waits, key=lambda name: waits[name])
-        if not waits[slowest]:
-            return ""
-        if slowest == "starved":
-            return "read" if self.read > self.decode else "decode"
-        return "write" if slowest == "blocked" else "base"
-
-
-def rows_per_task(feature_shape: tuple[int, ...], batch_size: int) -> int:
-    """How many images fill a shard, in whole batches so that only the very last is padded.
+    bytes_per_row : int
+        Of the features of all taps.
+    batch_size : int
 
     Examples
     --------
-    >>> rows_per_task((2048,), batch_size=16)
+    >>> rows_per_task(4 * 2048, batch_size=16)
     8192
     """
-    rows = SHARD_BYTES // (4 * int(np.prod(feature_shape)))
-    return max(rows // batch_size, 1) * batch_size
+    return max(SHARD_BYTES // bytes_per_row // batch_size, 1) * batch_size
 
 
 def run_task(
     task: Task,
     *,
     root: Path,
-    folder: Path,
-    recipe: Recipe,
+    features: Path,
+    targets: Sequence[Target],
     engine: Engine,
     settings: Settings,
     tally: Tally,
     done: Callable[[int], None],
 ) -> None:
-    """Compute the features of a task's images and seal them into shards.
+    """Compute features of a task's images and seal them into shards.
 
     Parameters
     ----------
     task : Task
     root : Path
         The folder the task's paths start from.
-    folder : Path
-        The recipe's folder, where the shards go.
-    recipe : Recipe
+    features : Path
+        The folder of the recipes' folders, where the shards go.
+    targets : sequence of Target
+        What to compute. Their recipes differ in tap and augmentation at most, and the base is run
+        once for all of them.
     engine : Engine
     settings : Settings
     tally : Tally
         Added to as the work proceeds, so that it is right after an interruption too.
     done : callable
-        Called with the number of images that are through, after each batch.
+        Called with the number of views that are through, after each batch.
 
     Raises
     ------
     BottleneckError
-        A shard could not be written.
+        A shard could not be written, or features are not numbers that the recipe's type can hold.
 
     Notes
     -----
     Whatever interrupts it, what is computed by then is sealed first.
     """
     pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="decode")
-    sealer = _Sealer(folder, recipe, settings.seal_seconds, tally)
-    pixels = np.zeros((settings.batch_size, recipe.image_size, recipe.image_size, 3), np.uint8)
+    sealer = Sealer(features, targets, engine.taps, settings.seal_seconds, tally)
+    size = targets[0].recipe.image_size
+    pixels = np.zeros((settings.batch_size, size, size, 3), np.uint8)
     with pixel_limit(), contextlib.closing(sealer):
         try:
-            pictures = _decode_ahead(pool, task, root, recipe, settings, tally)
-            while batch := list(itertools.islice(pictures, settings.batch_size)):
-                usable = [(p.digest, p.pixels) for p in batch if p.pixels is not None]
+            pictures = _decode_ahead(pool, task, root, targets, settings, tally)
+            views = itertools.chain.from_iterable(map(_views_of, pictures))
+            while batch := list(itertools.islice(views, settings.batch_size)):
+                usable = [(key, square) for key, square in batch if square is not None]
                 if usable:
                     # Always the same shape: another would be traced anew, and change the last bits.
                     # The rows beyond are left from the batch before and their results thrown away.
                     for row, (_, square) in enumerate(usable):
                         pixels[row] = square
                     start = time.perf_counter()
-                    features = engine.features(pixels)
+                    outputs = engine.features(pixels)
                     tally.base += time.perf_counter() - start
-                    sealer.add([digest for digest, _ in usable], features[: len(usable)])
+                    sealer.add([key for key, _ in usable], outputs)
                 done(len(batch))
         finally:
             pool.shutdown(cancel_futures=True)
@@ -197,30 +175,57 @@ def run_task(
 
 @dataclass(frozen=True)
 class _Picture:
-    digest: str
-    pixels: NDArray[np.uint8] | None
+    item: Item
+    # for each view of the item; None where it cannot be used
+    pixels: list[NDArray[np.uint8]] | None
     unreadable: dict[str, str]
     undecodable: str
     read_seconds: float
     decode_seconds: float
 
 
+def _views_of(picture: _Picture) -> list[tuple[Key, NDArray[np.uint8] | None]]:
+    item = picture.item
+    squares: Sequence[NDArray[np.uint8] | None] = picture.pixels or [None] * len(item.views)
+    keys = (Key(item.digest, view, item.paths[0]) for view in item.views)
+    return list(zip(keys, squares, strict=True))
+
+
 def _decode_ahead(
     pool: ThreadPoolExecutor,
     task: Task,
     root: Path,
-    recipe: Recipe,
+    targets: Sequence[Target],
     settings: Settings,
     tally: Tally,
 ) -> Iterator[_Picture]:
     """Yield the task's pictures in order while threads prepare those that follow."""
+    recipe = targets[0].recipe
+    told = {target.recipe.augmentation for target in targets} - {PLAIN}
+    augmentation = parse_augmentation(told.pop() if told else PLAIN)
+
+    def prepare(item: Item) -> _Picture:
+        started = time.perf_counter()
+        data, unreadable = _read(item, root)
+        read = time.perf_counter()
+        pixels, undecodable = None, ""
+        if data is not None:
+            try:
+                plain = decode(data, recipe.image_size, recipe.fit, settings.max_pixels)
+                pixels = [make_view(plain, augmentation, item.digest, view) for view in item.views]
+            except UnreadableImageError as error:
+                undecodable = str(error)
+        decoded = time.perf_counter()
+        return _Picture(item, pixels, unreadable, undecodable, read - started, decoded - read)
+
     items = iter(task.items)
-    # two batches: one for the base, one in the making
-    ahead = 2 * settings.batch_size + settings.workers
+    # two batches of views: one for the base, one in the making
+    most = max(len(item.views) for item in task.items)
+    ahead = math.ceil(2 * settings.batch_size / most) + settings.workers
     pending: deque[Future[_Picture]] = deque()
     while True:
         for item in itertools.islice(items, ahead - len(pending)):
-            pending.append(pool.submit(_prepare, item, root, recipe, settings.max_pixels))
+            pending.append(pool.submit(prepare, item))
         if not pending:
             return
         start = time.perf_counter()
@@ -230,22 +235,8 @@ def _decode_ahead(
         tally.decode += picture.decode_seconds
         tally.unreadable |= picture.unreadable
         if picture.undecodable:
-            tally.undecodable[picture.digest] = picture.undecodable
+            tally.undecodable[picture.item.digest] = picture.undecodable
         yield picture
-
-
-def _prepare(item: Item, root: Path, recipe: Recipe, max_pixels: int) -> _Picture:
-    started = time.perf_counter()
-    data, unreadable = _read(item, root)
-    read = time.perf_counter()
-    pixels, undecodable = None, ""
-    if data is not None:
-        try:
-            pixels = decode(data, recipe.image_size, recipe.fit, max_pixels)
-        except UnreadableImageError as error:
-            undecodable = str(error)
-    decoded = time.perf_counter()
-    return _Picture(item.digest, pixels, unreadable, undecodable, read - started, decoded - read)
 
 
 def _read(item: Item, root: Path) -> tuple[bytes | None, dict[str, str]]:
@@ -260,56 +251,3 @@ def _read(item: Item, root: Path) -> tuple[bytes | None, dict[str, str]]:
             return data, unreadable
         unreadable[path] = "changed since it was listed; run extract again to take it as it is now"
     return None, unreadable
-
-
-# --- write
-
-
-class _Sealer:
-    """Gathers rows and seals them in a thread of its own, never more than one shard behind."""
-
-    def __init__(self, folder: Path, recipe: Recipe, seconds: float, tally: Tally) -> None:
-        self._folder, self._recipe, self._seconds, self._tally = folder, recipe, seconds, tally
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="seal")
-        self._writing: Future[None] | None = None
-        self._restart()
-
-    def _restart(self) -> None:
-        self._digests: list[str] = []
-        self._features: list[NDArray[np.float32]] = []
-        self._since = time.monotonic()
-
-    def add(self, digests: list[str], features: NDArray[np.float32]) -> None:
-        self._digests += digests
-        self._features.append(features)
-        full = sum(part.nbytes for part in self._features) >= SHARD_BYTES
-        if full or time.monotonic() - self._since >= self._seconds:
-            self._seal()
-
-    def close(self) -> None:
-        """Seal what is there and wait until it is on the disk."""
-        try:
-            self._seal()
-            self._wait()
-        finally:
-            self._writer.shutdown()
-
-    def _seal(self) -> None:
-        self._wait()
-        if self._digests:
-            self._writing = self._writer.submit(self._write, self._digests, self._features)
-            self._restart()
-
-    def _wait(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            start = time.perf_counter()
-            writing.result()
-            self._tally.blocked += time.perf_counter() - start
-
-    def _write(self, digests: list[str], features: list[NDArray[np.float32]]) -> None:
-        start = time.perf_counter()
-        views = np.zeros(len(digests), np.uint16)
-        write_shard(self._folder, self._recipe, digests, views, np.concatenate(features))
-        self._tally.write += time.perf_counter() - start
-        self._tally.computed += len(digests)

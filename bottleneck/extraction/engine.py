@@ -2,14 +2,24 @@
 
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bottleneck.bases.network import POOLS, Network, Pool, build_network
+from bottleneck.bases.network import (
+    POOLS,
+    PRECISIONS,
+    Network,
+    Pool,
+    Precision,
+    build_network,
+)
 from bottleneck.bases.registry import Base, find_base, find_size, find_tap
 from bottleneck.bases.weights import WeightsSource, find_weights
-from bottleneck.cache.recipe import Recipe, RecipeFile
+from bottleneck.cache.recipe import DTYPES, PLAIN, Dtype, Recipe, RecipeFile
+from bottleneck.cache.shard import MAX_VIEWS
 from bottleneck.errors import BottleneckError
+from bottleneck.images.augment import Augmentation, parse_augmentation
 from bottleneck.images.decode import DECODER, FITS, Fit
 
 
@@ -21,60 +31,95 @@ class Wanted:
     ----------
     base : Base
     weights : WeightsSource
-    tap, pool, image_size, fit
+    taps : tuple of str
+        One or more, in the order they were asked for.
+    pool, image_size, fit, precision, dtype
         As in `bottleneck.cache.recipe.Recipe`.
+    augmentation : Augmentation
+    views : int
+        Views of each image besides the plain one.
     """
 
     base: Base
     weights: WeightsSource
-    tap: str
+    taps: tuple[str, ...]
     pool: Pool
     image_size: int
     fit: Fit
+    precision: Precision
+    dtype: Dtype
+    augmentation: Augmentation
+    views: int
 
-    def recipe(self, weights_digest: str) -> Recipe:
-        """Complete the recipe."""
-        return Recipe(
-            base=self.base.name,
-            tap=self.tap,
-            pool=self.pool,
-            weights=Path(self.weights.name).name,
-            weights_digest=weights_digest,
-            image_size=self.image_size,
-            fit=self.fit,
-            decoder=DECODER,
+    def recipes(self, weights_digest: str) -> tuple[Recipe, ...]:
+        """Complete the recipes, one for each tap."""
+        return tuple(
+            Recipe(
+                base=self.base.name,
+                tap=tap,
+                pool=self.pool,
+                weights=Path(self.weights.name).name,
+                weights_digest=weights_digest,
+                image_size=self.image_size,
+                fit=self.fit,
+                decoder=DECODER,
+                precision=self.precision,
+                dtype=self.dtype,
+                augmentation=str(self.augmentation),
+            )
+            for tap in self.taps
         )
 
-    def recognise(self, known: tuple[RecipeFile, ...]) -> RecipeFile | None:
-        """Find the recipe among those known, where that can be told without loading weights."""
+    def recognise(self, known: tuple[RecipeFile, ...]) -> str | None:
+        """Tell the digest of the weights, where recipes known tell it without loading them."""
         for entry in known:
-            same = entry.recipe == self.recipe(entry.recipe.weights_digest)
-            if same and self.weights.fingerprint in entry.fingerprints:
-                return entry
+            if (
+                entry.recipe.base == self.base.name
+                and self.weights.fingerprint in entry.fingerprints
+            ):
+                return entry.recipe.weights_digest
         return None
 
-    def build(self) -> Network:
-        """Build the network; this imports Keras. The one built last is kept."""
-        return _build(self.base.name, self.weights, self.tap, self.pool, self.image_size)
+    def build(self, taps: tuple[str, ...] | None = None) -> Network:
+        """Build the network, up to some of the taps only; this imports Keras. The last one is kept."""
+        return _build(
+            self.base.name,
+            self.weights,
+            taps or self.taps,
+            self.pool,
+            self.image_size,
+            self.precision,
+        )
 
 
 # One, and not more, for it takes a hundred megabytes. It is what makes a second call in the same
 # process, to predict another picture say, start at once.
 @functools.lru_cache(maxsize=1)
-def _build(base: str, weights: WeightsSource, tap: str, pool: Pool, image_size: int) -> Network:
+def _build(
+    base: str,
+    weights: WeightsSource,
+    taps: tuple[str, ...],
+    pool: Pool,
+    image_size: int,
+    precision: Precision,
+) -> Network:
     # a file of weights is known by its contents, so another file of the same name is built anew
-    return build_network(find_base(base), weights, tap, pool, image_size)
+    return build_network(find_base(base), weights, taps, pool, image_size, precision)
 
 
 def choose(
     base: str,
     weights: str | os.PathLike[str],
     *,
-    tap: str | None = None,
+    taps: Sequence[str] = (),
     drop_blocks: int = 0,
     pool: Pool = "avg",
     image_size: int | None = None,
     fit: Fit = "squash",
+    precision: Precision = "float32",
+    dtype: Dtype | None = None,
+    augmentation: str = PLAIN,
+    views: int = 0,
     seed: int = 0,
 ) -> Wanted:
     """Check what was asked for against what there is, without loading anything.
@@ -82,39 +127,83 @@ def choose(
     Raises
     ------
     BottleneckError
-        There is no such base, block, pool, fit or weights file, or the base does not take the size.
+        There is no such base, block, pool, fit, precision, type or weights file, the base does not
+        take the size, or views are asked for without saying how they are made.
     """
     found = find_base(base)
-    for option, value, known in (("--pool", pool, POOLS), ("--fit", fit, FITS)):
+    if dtype is None:
+        # a map takes a hundred times a vector's room, and its last digits are lost in what follows
+        dtype = "float16" if pool == "none" else "float32"
+    for option, value, known in (
+        ("--pool", pool, POOLS),
+        ("--fit", fit, FITS),
+        ("--precision", precision, PRECISIONS),
+        ("--dtype", dtype, DTYPES),
+    ):
         if value not in known:
             raise BottleneckError(f"unknown value {value!r} for {option}: {', '.join(known)}")
     return Wanted(
         base=found,
-        tap=find_tap(found, tap, drop_blocks),
+        taps=tuple(dict.fromkeys(find_tap(found, tap, drop_blocks) for tap in taps or [None])),
         image_size=find_size(found, image_size),
         weights=find_weights(weights, seed),
         pool=pool,
         fit=fit,
+        precision=precision,
+        dtype=dtype,
+        augmentation=_find_augmentation(augmentation, views),
+        views=views,
     )
 
 
-def choose_again(recipe: Recipe, weights: str | os.PathLike[str]) -> Wanted:
-    """Ask for the features of a recipe there is, with weights from `weights`.
+def _find_augmentation(text: str, views: int) -> Augmentation:
+    augmentation = parse_augmentation(text)
+    if not 0 <= views < MAX_VIEWS:
+        raise BottleneckError(f"--views takes a number from 0 to {MAX_VIEWS - 1}, not {views}")
+    if views and augmentation == Augmentation():
+        raise BottleneckError(
+            f"--views {views} asks for views that differ from the plain picture; say how with --augment, "
+            "for example --augment flip,rotate=15,shift=0.1,zoom=0.2,brightness=0.1"
+        )
+    if not views and augmentation != Augmentation():
+        raise BottleneckError(
+            f"--augment {text} says how views are made, and none are asked for; give their number with --views"
+        )
+    return augmentation
+
+
+def choose_again(
+    recipes: Sequence[Recipe], weights: str | os.PathLike[str], views: int = 0
+) -> Wanted:
+    """Ask for the features of recipes there are, with weights from `weights`.
+
+    Parameters
+    ----------
+    recipes : sequence of Recipe
+        They differ in the tap only.
+    weights : str or path
+    views : int
+        Views of each image besides the plain one; none where the recipes have no augmentation.
 
     Raises
     ------
     BottleneckError
         This version cannot make them any more, or there is no such weights file.
     """
+    recipe = recipes[0]
     wanted = choose(
         recipe.base,
         weights,
-        tap=recipe.tap,
+        taps=[recipe.tap for recipe in recipes],
         pool=recipe.pool,
         image_size=recipe.image_size,
         fit=recipe.fit,
+        precision=recipe.precision,
+        dtype=recipe.dtype,
+        augmentation=recipe.augmentation if views else PLAIN,
+        views=views,
     )
-    if wanted.recipe(recipe.weights_digest) != recipe:
+    if wanted.recipes(recipe.weights_digest) != tuple(r.of_view(views) for r in recipes):
         raise BottleneckError(
             f"features of {recipe.id} were made by another version of bottleneck, which decoded pictures otherwise "
             f"({recipe.decoder}, this one: {DECODER}); extract and fit again with this one"

@@ -4,18 +4,21 @@ import logging
 import os
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from bottleneck.bases.network import Pool
+from bottleneck.bases.network import Pool, Precision
 from bottleneck.cache.listing import DamagedListingError, Listing, read_listing, write_listing
 from bottleneck.cache.lock import writer_lock
+from bottleneck.cache.recipe import PLAIN, Dtype
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS, Settings, Tally
+from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS, Settings
 from bottleneck.extraction.engine import choose
 from bottleneck.extraction.fill import Filled, fill
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.extraction.report import ExtractReport, Stages
 from bottleneck.extraction.scan import scan
+from bottleneck.extraction.tally import Tally
 from bottleneck.images.decode import MAX_PIXELS, Fit
 from bottleneck.images.source import ImageSet, read_source
 
@@ -31,11 +34,15 @@ def extract(
     *,
     base: str = "inception_v3",
     weights: str | os.PathLike[str] = "imagenet",
-    tap: str | None = None,
+    tap: str | Sequence[str] | None = None,
     drop_blocks: int = 0,
     pool: Pool = "avg",
     image_size: int | None = None,
     fit: Fit = "squash",
+    precision: Precision = "float32",
+    dtype: Dtype | None = None,
+    views: int = 0,
+    augment: str = PLAIN,
     seed: int = 0,
     root: str | os.PathLike[str] | None = None,
     path_column: str = "path",
@@ -62,9 +69,9 @@ def extract(
         Name of the base.
     weights : str or path
         ``imagenet``, ``random``, or a ``.weights.h5``, ``.h5`` or ``.keras`` file.
-    tap : str, optional
+    tap : str or sequence of str, optional
         The layer to keep: the end of a block, or any other by its name in Keras; by default the last
-        before the classifier.
+        before the classifier. For several the base is run once, and each has a recipe of its own.
     drop_blocks : int
         In place of a tap: leave out so many blocks at the top.
     pool : {"avg", "max", "none"}
@@ -73,6 +80,14 @@ def extract(
         Side of the square shown to the base, in pixels; by default what it was trained on.
     fit : {"squash", "crop"}
         Scale both sides, or keep proportions and the centre.
+    precision : {"float32", "bfloat16", "float16"}
+        What the base computes in.
+    dtype : {"float32", "float16"}, optional
+        What features are stored in; by default float32 for vectors and float16 for maps.
+    views : int
+        Augmented views of each image to keep besides the plain one.
+    augment : str
+        How they are made, see `bottleneck.images.augment.parse_augmentation`.
     seed : int
         For random weights.
     root, path_column, label_column, split_column, skip_missing
@@ -116,11 +131,15 @@ def extract(
     wanted = choose(
         base,
         weights,
-        tap=tap,
+        taps=[tap] if isinstance(tap, str) else tap or (),
         drop_blocks=drop_blocks,
         pool=pool,
         image_size=image_size,
         fit=fit,
+        precision=precision,
+        dtype=dtype,
+        augmentation=augment,
+        views=views,
         seed=seed,
     )
     found = read_source(
@@ -152,14 +171,14 @@ def extract(
             BaseException
         ):  # Ctrl-C, in whatever shape it comes back from C code, and our own faults
             _log.warning(
-                "%d images were computed and sealed. To go on with the rest, run the same command again.",
+                "%d features were computed and sealed. To go on with the rest, run the same command again.",
                 tally.computed,
             )
             raise
         # The listing comes last: where there is one, an extraction has come to its end
         write_listing(place, filled.listing)
     _tell_of_failures(filled.listing)
-    return _report(place, filled, tally, time.perf_counter() - started)
+    return _report(place, filled, views, tally, time.perf_counter() - started)
 
 
 def _known(cache: Path) -> Listing | None:
@@ -190,14 +209,15 @@ def _tell_of_failures(listing: Listing) -> None:
         _log.warning("… and %d more (%s)", len(failed) - _SHOWN_FAILURES, counted)
 
 
-def _report(cache: Path, filled: Filled, tally: Tally, seconds: float) -> ExtractReport:
+def _report(cache: Path, filled: Filled, views: int, tally: Tally, seconds: float) -> ExtractReport:
     listing = filled.listing
     return ExtractReport(
         cache=str(cache),
-        recipe=filled.recipe.id,
+        recipes=tuple(recipe.id for recipe in filled.recipes),
         images=len(listing.rows),
+        views=views,
         computed=tally.computed,
-        reused=len(listing.ok) - tally.computed,
+        reused=len(listing.ok) * (views + 1) - tally.computed,
         failed=len(listing.failed),
         seconds=seconds,
         images_per_second=tally.computed / seconds,

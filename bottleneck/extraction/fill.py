@@ -1,8 +1,11 @@
 """Bring a cache's features up to a listing: compute what is missing, and only that."""
 
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from bottleneck.bases.network import Network
 from bottleneck.cache.listing import FAILED, Listing, Row
@@ -11,13 +14,16 @@ from bottleneck.cache.recipe import (
     Recipe,
     RecipeFile,
     read_recipe,
+    recipe_folders,
     write_recipe,
 )
-from bottleneck.cache.shard import DamagedShardError, read_shard, shard_paths
-from bottleneck.extraction.conveyor import Settings, Tally, rows_per_task, run_task
+from bottleneck.cache.survey import survey
+from bottleneck.errors import BottleneckError
+from bottleneck.extraction.conveyor import Settings, rows_per_task, run_task
 from bottleneck.extraction.engine import Wanted, refuse_other_weights
-from bottleneck.extraction.plan import Item, missing_items, plan_tasks
+from bottleneck.extraction.plan import Item, Target, missing_items, plan_tasks
 from bottleneck.extraction.progress import Progress
+from bottleneck.extraction.tally import Tally
 
 _log = logging.getLogger("bottleneck")
 
@@ -28,12 +34,13 @@ class Filled:
 
     Attributes
     ----------
-    recipe : Recipe
+    recipes : tuple of Recipe
+        One for each tap.
     listing : Listing
         With the images that turned out unusable marked as failed.
     """
 
-    recipe: Recipe
+    recipes: tuple[Recipe, ...]
     listing: Listing
 
 
@@ -58,58 +65,99 @@ def fill(
     BottleneckError
         The weights cannot be had, a shard or recipe is of a newer format, or there is no room left.
     """
-    network, entry = None, wanted.recognise(readable_recipes(cache))
-    if entry is None:
-        network = _build(wanted, progress)
-        if expected is not None:
-            refuse_other_weights(network.weights_digest, expected, wanted.weights)
-        entry = _enter(cache, wanted, network)
-    elif expected is not None:
-        refuse_other_weights(entry.recipe.weights_digest, expected, wanted.weights)
-    recipe = entry.recipe
-    if recipe.random:
+    network, digest = None, wanted.recognise(readable_recipes(cache))
+    if digest is None:
+        network = _build(wanted, wanted.taps, progress)
+        digest = network.weights_digest
+    if expected is not None:
+        refuse_other_weights(digest, expected, wanted.weights)
+    recipes = wanted.recipes(digest)
+    if recipes[0].random:
         _log.warning(
             "These weights are RANDOM (%s): good for trying things out, not for results.",
-            recipe.weights,
+            recipes[0].weights,
         )
-    folder = cache / "features" / recipe.id
-    held, damaged = survey(folder)
-    items = missing_items(listing.ok, held)
+    targets: list[Target] = []
+    damaged: list[Path] = []
+    for recipe in recipes:
+        # the plain view has a recipe of its own, shared by whatever augmentation
+        for own in dict.fromkeys((recipe.of_view(0), recipe)):
+            folder = _enter(cache, wanted, own)
+            found = survey(folder)
+            for message in found.damaged.values():
+                _log.warning("%s", message)
+            damaged += found.damaged
+            targets.append(Target(own, own.kept(wanted.views), found.held))
+    items = missing_items(listing.ok, targets)
     if items:
+        lacking = [t for t in targets if missing_items(listing.ok, [t])]
+        taps = tuple(dict.fromkeys(target.recipe.tap for target in lacking))
         if network is None:
-            network = _build(wanted, progress)
-            refuse_other_weights(network.weights_digest, recipe, wanted.weights)
-        _compute(items, listing.root, folder, recipe, network, settings, tally, progress)
+            network = _build(wanted, taps, progress)
+            refuse_other_weights(network.weights_digest, recipes[0], wanted.weights)
+        _refuse_full_disk(cache, items, lacking, network)
+        _compute(items, listing.root, cache, lacking, network, settings, tally, progress)
     for shard in damaged:
         shard.unlink(missing_ok=True)
     rows = tuple(_with_failure(row, tally) for row in listing.rows)
-    return Filled(recipe, Listing(listing.root, rows))
+    return Filled(recipes, Listing(listing.root, rows))
+
+
+def _refuse_full_disk(
+    cache: Path, items: list[Item], targets: list[Target], network: Network
+) -> None:
+    """Compare what features will take with what is free, before hours are spent on them."""
+    needed = 0
+    for target in targets:
+        recipe = target.recipe
+        shape = network.feature_shapes[network.taps.index(recipe.tap)]
+        each = int(np.prod(shape)) * np.dtype(recipe.dtype).itemsize
+        rows = sum(target.lacks(item.digest, view) for item in items for view in item.views)
+        needed += rows * each
+        if recipe.pool == "none":
+            _log.info(
+                "%s keeps maps of %s in %s: %s bytes an image, %.1f MB in all.",
+                recipe.id,
+                "×".join(map(str, shape)),
+                recipe.dtype,
+                f"{each:,}",
+                rows * each / 1e6,
+            )
+    disk = shutil.disk_usage(cache)
+    # some network file systems tell neither
+    if disk.total and needed > disk.free:
+        raise BottleneckError(
+            f"features will take {needed / 1e6:,.1f} MB and {disk.free / 1e6:,.1f} MB are free in {cache}; make room, "
+            "give another place with --cache, or make them smaller with --pool avg, --dtype float16 or fewer --views"
+        )
 
 
 def _compute(
     items: list[Item],
     root: Path,
-    folder: Path,
-    recipe: Recipe,
+    cache: Path,
+    targets: list[Target],
     network: Network,
     settings: Settings,
     tally: Tally,
     progress: Progress,
 ) -> None:
-    through = 0
+    through, total = 0, sum(len(item.views) for item in items)
 
-    def done(images: int) -> None:
+    def done(views: int) -> None:
         nonlocal through
-        through += images
-        progress("extracting", through, len(items))
+        through += views
+        progress("extracting", through, total)
 
-    progress("extracting", 0, len(items))
-    for task in plan_tasks(items, rows_per_task(network.feature_shape, settings.batch_size)):
+    progress("extracting", 0, total)
+    numbers = sum(int(np.prod(shape)) for shape in network.feature_shapes)
+    row = numbers * np.dtype(targets[0].recipe.dtype).itemsize
+    for task in plan_tasks(items, rows_per_task(row, settings.batch_size)):
         run_task(
             task,
             root=root,
-            folder=folder,
-            recipe=recipe,
+            features=cache / "features",
+            targets=targets,
             engine=network,
             settings=settings,
             tally=tally,
@@ -126,7 +174,7 @@ def readable_recipes(cache: Path) -> tuple[RecipeFile, ...]:
         One is of a newer format.
     """
     entries = []
-    for folder in sorted((cache / "features").glob("*/")):
+    for folder in recipe_folders(cache):
         try:
             entries.append(read_recipe(folder))
         except DamagedRecipeError as error:
@@ -134,42 +182,29 @@ def readable_recipes(cache: Path) -> tuple[RecipeFile, ...]:
     return tuple(entries)
 
 
-def survey(folder: Path) -> tuple[set[str], list[Path]]:
-    """Check a recipe's shards: the digests there are features for, and the shards that are damaged."""
-    held: set[str] = set()
-    damaged = []
-    for path in shard_paths(folder):
-        try:
-            shard = read_shard(path)
-        except DamagedShardError as error:
-            _log.warning("%s", error)
-            damaged.append(path)
-            continue
-        held.update(d for d, view in zip(shard.digests, shard.views, strict=True) if view == 0)
-    return held, damaged
-
-
-def _build(wanted: Wanted, progress: Progress) -> Network:
+def _build(wanted: Wanted, taps: tuple[str, ...], progress: Progress) -> Network:
     step = f"loading {wanted.base.name}"
     progress(step, 0, 0)
-    network = wanted.build()
+    network = wanted.build(taps)
     progress(step, 1, 1)
     return network
 
 
-def _enter(cache: Path, wanted: Wanted, network: Network) -> RecipeFile:
-    """Write down the recipe, or that one more source of weights belongs to it."""
-    recipe = wanted.recipe(network.weights_digest)
+def _enter(cache: Path, wanted: Wanted, recipe: Recipe) -> Path:
+    """Write down a recipe, or that more weights or views belong to it."""
     folder = cache / "features" / recipe.id
     folder.mkdir(parents=True, exist_ok=True)
+    source, views = wanted.weights, recipe.kept(wanted.views).stop - 1
     try:
         known = read_recipe(folder)
-        recipe, fingerprints = known.recipe, known.fingerprints
     except DamagedRecipeError:
-        fingerprints = ()
-    entry = RecipeFile(recipe, wanted.weights.name, (*fingerprints, wanted.weights.fingerprint))
-    write_recipe(folder, entry)
-    return entry
+        write_recipe(folder, RecipeFile(recipe, source.name, (source.fingerprint,), views))
+        return folder
+    fingerprints = tuple(dict.fromkeys((*known.fingerprints, source.fingerprint)))
+    entry = RecipeFile(known.recipe, source.name, fingerprints, max(views, known.views))
+    if (entry.fingerprints, entry.views) != (known.fingerprints, known.views):
+        write_recipe(folder, entry)
+    return folder
 
 
 def _with_failure(row: Row, tally: Tally) -> Row:

@@ -4,18 +4,42 @@ A task names all it needs and leaves sealed shards behind, so tasks may run in a
 process, on any machine that sees the images and the cache.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bottleneck.cache.listing import Row
+from bottleneck.cache.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Target:
+    """A recipe to bring up to date.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    views : range
+        The views that are wanted under it.
+    held : dict of int to collection of str
+        Digests of the images there are features for, by view.
+    """
+
+    recipe: Recipe
+    views: range
+    held: Mapping[int, Collection[str]]
+
+    def lacks(self, digest: str, view: int) -> bool:
+        """Whether features of an image's view are wanted and not there."""
+        return view in self.views and digest not in self.held.get(view, ())
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image to compute: its digest, and every path it is known under."""
+    """One image to compute: its digest, every path it is known under, and the views of it."""
 
     digest: str
     paths: tuple[str, ...]
+    views: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -25,36 +49,50 @@ class Task:
     items: tuple[Item, ...]
 
 
-def missing_items(rows: Iterable[Row], held: Collection[str]) -> list[Item]:
+def missing_items(rows: Iterable[Row], targets: Sequence[Target]) -> list[Item]:
     """Tell which images have to be computed: each distinct one once, in the order of the listing.
 
     Parameters
     ----------
     rows : iterable of Row
         Usable images.
-    held : collection of str
-        Digests there are features for.
+    targets : sequence of Target
+        What any of them lacks is computed.
 
     Examples
     --------
+    >>> recipe = Recipe("inception_v3", "mixed10", "avg", "random-0", "00" * 32, 299, "squash", "d")
     >>> rows = [Row("a.jpg", "1f"), Row("b.jpg", "2e"), Row("copy of a.jpg", "1f")]
-    >>> missing_items(rows, held={"2e"})
-    [Item(digest='1f', paths=('a.jpg', 'copy of a.jpg'))]
+    >>> missing_items(rows, [Target(recipe, range(1), held={0: {"2e"}})])
+    [Item(digest='1f', paths=('a.jpg', 'copy of a.jpg'), views=(0,))]
     """
+    views = sorted({view for target in targets for view in target.views})
     paths: dict[str, list[str]] = {}
     for row in rows:
-        if row.digest not in held:
-            paths.setdefault(row.digest, []).append(row.path)
-    return [Item(digest, tuple(named)) for digest, named in paths.items()]
+        paths.setdefault(row.digest, []).append(row.path)
+    items = []
+    for digest, named in paths.items():
+        lacking = tuple(v for v in views if any(target.lacks(digest, v) for target in targets))
+        if lacking:
+            items.append(Item(digest, tuple(named), lacking))
+    return items
 
 
 def plan_tasks(items: list[Item], rows_per_task: int) -> list[Task]:
-    """Cut the images into tasks of at most so many.
+    """Cut the images into tasks of so many views, or a few more where an image has several.
 
     Examples
     --------
     >>> [len(task.items) for task in plan_tasks([Item("1f", ("a",))] * 5, rows_per_task=2)]
     [2, 2, 1]
     """
-    starts = range(0, len(items), rows_per_task)
-    return [Task(tuple(items[start : start + rows_per_task])) for start in starts]
+    tasks: list[Task] = []
+    batch: list[Item] = []
+    rows = 0
+    for item in items:
+        batch.append(item)
+        rows += len(item.views)
+        if rows >= rows_per_task:
+            tasks.append(Task(tuple(batch)))
+            batch, rows = [], 0
+    return [*tasks, Task(tuple(batch))] if batch else tasks

@@ -10,12 +10,14 @@ from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import DamagedRecipeError, RecipeFile, read_recipe, write_recipe
 from bottleneck.cache.shard import DamagedShardError, read_shard, shard_paths
 from bottleneck.cache.store import FeatureCache
+from bottleneck.cache.survey import survey
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.conveyor import Settings, Tally
+from bottleneck.extraction.conveyor import Settings
 from bottleneck.extraction.engine import choose_again
-from bottleneck.extraction.fill import fill, survey
-from bottleneck.extraction.plan import missing_items
+from bottleneck.extraction.fill import fill
+from bottleneck.extraction.plan import Target, missing_items
 from bottleneck.extraction.progress import Progress, no_progress
+from bottleneck.extraction.tally import Tally
 
 _log = logging.getLogger("bottleneck")
 
@@ -27,7 +29,7 @@ class Repaired:
     Attributes
     ----------
     computed : dict of str to int
-        Images computed again, by recipe.
+        Images computed again, by recipe; each view of them counts.
     failed : int
         Images that cannot be computed again: their files are gone, or no longer what they were.
     """
@@ -65,11 +67,14 @@ def repair(
         failed = len(listing.failed)
         for folder in store.folders:
             entry = _recipe(folder)
-            held, damaged = survey(folder)
-            if not damaged and not missing_items(listing.ok, held):
+            found = survey(folder)
+            target = Target(entry.recipe, entry.kept, found.held)
+            if not found.damaged and not missing_items(listing.ok, [target]):
                 computed[entry.recipe.id] = 0
                 continue
-            wanted = choose_again(entry.recipe, entry.weights_path if weights is None else weights)
+            wanted = choose_again(
+                [entry.recipe], entry.weights_path if weights is None else weights, entry.views
+            )
             tally = Tally()
             listing = fill(
                 store.path, listing, wanted, Settings(), tally, progress, expected=entry.recipe

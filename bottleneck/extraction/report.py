@@ -23,14 +23,17 @@ class ExtractReport:
     ----------
     cache : str
         The cache's folder.
-    recipe : str
-        Id of the recipe.
+    recipes : tuple of str
+        Ids of the recipes, one for each tap.
     images : int
-        Images in the listing: ``computed + reused + failed``.
+        Images in the listing. Where only the plain view of each is kept, they are
+        ``computed + reused + failed``.
+    views : int
+        Views of each image besides the plain one.
     computed : int
-        Distinct images the base was run on.
+        Views of distinct images the base was run on, plain ones included.
     reused : int
-        Images whose features were there, or are those of a duplicate.
+        Views of usable images whose features were there, or are those of a duplicate.
     failed : int
         Images that cannot be used; the listing says why.
     seconds : float
@@ -44,8 +47,9 @@ class ExtractReport:
     """
 
     cache: str
-    recipe: str
+    recipes: tuple[str, ...]
     images: int
+    views: int
     computed: int
     reused: int
     failed: int
@@ -64,8 +68,9 @@ class ExtractReport:
 
     def __str__(self) -> str:
         rate = f" ({self.images_per_second:.1f} a second)" if self.computed else ""
+        views = f" in {self.views + 1} views" if self.views else ""
         what = (
-            f"{self.images:,} images in {self.seconds:.1f} s: {self.computed:,} computed{rate}, "
+            f"{self.images:,} images{views} in {self.seconds:.1f} s: {self.computed:,} computed{rate}, "
             f"{self.reused:,} reused, {self.failed:,} failed."
         )
         if not self.held_back_by:

@@ -9,7 +9,7 @@ import platform
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,17 +22,16 @@ from numpy.typing import NDArray
 from bottleneck.cache.features import Located, locate
 from bottleneck.cache.listing import Row
 from bottleneck.cache.recipe import Recipe
-from bottleneck.cache.store import FeatureCache
-from bottleneck.heads.registry import Head, Sample, complete_params, find_head
+from bottleneck.cache.store import FeatureCache, find_views
+from bottleneck.errors import BottleneckError
+from bottleneck.heads.probabilities import BATCH, mean_probabilities
+from bottleneck.heads.registry import Sample, complete_params, find_head
 from bottleneck.heads.split import Split, split_rows
 from bottleneck.runs.metrics import measure
 from bottleneck.runs.run import Run, free_name, new_run, write_run
 from bottleneck.runs.table import class_columns, write_table
 
 _log = logging.getLogger("bottleneck")
-
-# Rows read at a time where only one pass is needed: 32 MiB of 2,048 features.
-_BATCH = 4096
 
 PREDICTIONS = "predictions.csv"
 
@@ -50,6 +49,9 @@ def fit_head(
     head: str = "logistic",
     *,
     recipe: Recipe | str | None = None,
+    recipes: Sequence[Recipe | str] = (),
+    train_views: int | None = None,
+    predict_views: int = 1,
     out: str | os.PathLike[str] | None = None,
     seed: int = 0,
     params: Mapping[str, Any] | None = None,
@@ -65,6 +67,13 @@ def fit_head(
         What to fit.
     recipe : Recipe or str, optional
         Which features; may be left out where there are those of one recipe only.
+    recipes : sequence of Recipe or str, optional
+        In place of one: several, whose features are put side by side.
+    train_views : int, optional
+        Fit on so many views of each image, the plain one counted; by default on all there are.
+    predict_views : int
+        Average the probabilities over so many views. Whatever is chosen while fitting is chosen on
+        the plain view.
     out : path, optional
         The run's folder, which must not exist; by default ``runs/CACHE-HEAD``, with a number where
         that is taken.
@@ -95,7 +104,14 @@ def fit_head(
     kind = find_head(head)
     complete = complete_params(kind, params or {})
     store = FeatureCache(cache)
-    entry = store.find_recipe(recipe)
+    entries = store.find_recipes(recipe, recipes)
+    if train_views is None:
+        train_views = find_views(entries, "all").stop
+    for option, number in (("--train-views", train_views), ("--predict-views", predict_views)):
+        if number < 1:
+            raise BottleneckError(f"{option} takes a number from 1, not {number}")
+        find_views(entries, number - 1)
+    most = max(train_views, predict_views)
     path = (
         Path(out)
         if out is not None
@@ -104,16 +120,24 @@ def fit_head(
     split = split_rows(store.listing.ok, seed)
     rows = tuple(row for part in split.parts.values() for row in part)
     classes = tuple(sorted({row.label for row in rows if row.label is not None}))
-    features = locate(store.path, entry.recipe, rows, classes)
+    views = locate(
+        store.path,
+        [entry.recipe for entry in entries],
+        [row for row in rows for _ in range(most)],
+        classes,
+        [*range(most)] * len(rows),
+    ).by_view(most)
     module = kind.load_module()
     with new_run(path) as folder:
-        with _samples(features, split, memory, folder) as (train, val):
+        with _samples(views[:train_views], split, memory, folder) as (train, val):
             fitted = module.fit(train, val, len(classes), seed, complete)
         fitted.save(folder)
-        probabilities = _probabilities(fitted, features)
+        probabilities = mean_probabilities(fitted, views[:predict_views], len(classes))
         run = Run(
-            recipe=entry.recipe,
-            weights_path=entry.weights_path,
+            recipes=tuple(entry.recipe for entry in entries),
+            weights_paths=tuple(entry.weights_path for entry in entries),
+            train_views=train_views,
+            predict_views=predict_views,
             classes=classes,
             head=head,
             params={**complete, "chosen": dict(fitted.chosen)},
@@ -131,7 +155,7 @@ def fit_head(
         )
         _write_predictions(folder / PREDICTIONS, split, classes, probabilities)
         write_run(folder, run)
-    if entry.recipe.random:
+    if run.random:
         _log.warning("The base's weights are RANDOM: these figures say nothing of a trained base.")
     return FittedRun(path, run)
 
@@ -151,29 +175,33 @@ def _codes(rows: tuple[Row, ...], classes: tuple[str, ...]) -> NDArray[np.int64]
 
 @contextlib.contextmanager
 def _samples(
-    features: Located, split: Split, memory: int | None, folder: Path
+    views: Sequence[Located], split: Split, memory: int | None, folder: Path
 ) -> Iterator[tuple[Sample, Sample]]:
     """Read the features a head is fitted on, into memory or, where they do not fit, into a file."""
     places = _places(split)
-    width = int(np.prod(features.shape))
-    needed = 4 * width * (places["train"].stop + len(split.parts["val"]))
+    width = int(np.prod(views[0].shape))
+    taken = {"train": views, "val": views[:1]}
+    needed = 4 * width * sum(len(split.parts[name]) * len(of) for name, of in taken.items())
     allowed = _free_memory() // 2 if memory is None else memory
     with contextlib.ExitStack() as stack:
         samples = []
-        for name in ("train", "val"):
+        for name, of in taken.items():
             rows = split.parts[name]
-            shape = (len(rows), width)
+            shape = (len(rows) * len(of), width)
             if needed <= allowed:
                 X = np.empty(shape, np.float32)
             else:
                 _log.info("%d MB of features do not fit into memory: mapping them.", needed >> 20)
                 file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
                 X = np.memmap(file, np.float32, "w+", shape=shape)
-            for start in range(0, len(rows), _BATCH):
-                begin = places[name].start + start
-                part = slice(begin, min(begin + _BATCH, places[name].stop))
-                X[start : start + _BATCH] = features.gather(part).X.reshape(-1, width)
-            samples.append(Sample(X, _codes(rows, features.classes)))
+            filled = 0
+            for view in of:
+                for start in range(places[name].start, places[name].stop, BATCH):
+                    part = slice(start, min(start + BATCH, places[name].stop))
+                    some = view.gather(part).X.reshape(-1, width)
+                    X[filled : filled + len(some)] = some
+                    filled += len(some)
+            samples.append(Sample(X, np.tile(_codes(rows, views[0].classes), len(of))))
         yield samples[0], samples[1]
 
 
@@ -186,14 +214,6 @@ def _free_memory() -> int:
         )
     except (OSError, StopIteration):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
-def _probabilities(head: Head, features: Located) -> NDArray[np.float32]:
-    batches = []
-    for start in range(0, len(features.rows), _BATCH):
-        X = features.gather(slice(start, start + _BATCH)).X
-        batches.append(head.predict_proba(X.reshape(len(X), -1)))
-    return np.concatenate(batches)
 
 
 def _write_predictions(

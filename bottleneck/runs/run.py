@@ -27,10 +27,13 @@ class Run:
 
     Attributes
     ----------
-    recipe : Recipe
-        Of the features it was fitted on, and takes.
-    weights_path : str
-        What to give to ``--weights`` to have the base's weights again.
+    recipes : tuple of Recipe
+        Of the features it was fitted on, and takes side by side.
+    weights_paths : tuple of str
+        What to give to ``--weights`` to have the weights of each recipe's base again.
+    train_views, predict_views : int
+        On how many views of each image it was fitted, and over how many of them its probabilities are
+        averaged; one is the plain picture alone.
     classes : tuple of str
         In the order of the head's outputs.
     head : str
@@ -52,8 +55,10 @@ class Run:
         Date and time, ISO 8601, UTC.
     """
 
-    recipe: Recipe
-    weights_path: str
+    recipes: tuple[Recipe, ...]
+    weights_paths: tuple[str, ...]
+    train_views: int
+    predict_views: int
     classes: tuple[str, ...]
     head: str
     params: dict[str, Any]
@@ -65,6 +70,11 @@ class Run:
     versions: dict[str, str]
     command: str
     created: str
+
+    @property
+    def random(self) -> bool:
+        """Whether it says nothing of a trained base, for a base's weights are random."""
+        return any(recipe.random for recipe in self.recipes)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON takes it."""
@@ -89,7 +99,8 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         content = json.loads(file.read_bytes())
         refuse_newer(file, int(content.pop("version")), VERSION)
         del content["format"]
-        content["recipe"] = Recipe.from_dict(content["recipe"])
+        content["recipes"] = tuple(map(Recipe.from_dict, content["recipes"]))
+        content["weights_paths"] = tuple(content["weights_paths"])
         content["classes"] = tuple(content["classes"])
         content["metrics"] = {
             split: Metrics(**values) for split, values in content["metrics"].items()

@@ -16,14 +16,18 @@ from numpy.typing import NDArray
 from bottleneck.cache.features import locate
 from bottleneck.cache.listing import OK, DamagedListingError, Listing, read_listing
 from bottleneck.cache.lock import writer_lock
+from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.shard import check_shard
+from bottleneck.cache.survey import survey
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.conveyor import BATCH_SIZE, Settings, Tally
+from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
 from bottleneck.extraction.engine import choose_again
-from bottleneck.extraction.fill import fill, survey
-from bottleneck.extraction.plan import missing_items
+from bottleneck.extraction.fill import fill
+from bottleneck.extraction.plan import Target, missing_items
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.extraction.scan import scan
+from bottleneck.extraction.tally import Tally
+from bottleneck.heads.probabilities import mean_probabilities
 from bottleneck.heads.registry import find_head
 from bottleneck.images.decode import MAX_PIXELS
 from bottleneck.images.source import read_source
@@ -31,9 +35,6 @@ from bottleneck.runs.run import Run, read_run
 from bottleneck.runs.table import class_columns, write_rows, write_table
 
 _log = logging.getLogger("bottleneck")
-
-# Rows of features in memory at a time.
-_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -188,17 +189,30 @@ def predict(
             # features depend on its size.
             few = min(batch_size, max(len(listing.ok), 1))
             settings = dataclasses.replace(settings, batch_size=few)
-        listing = _complete(place, listing, known, weights, settings, progress)
-        features = locate(place, known.recipe, listing.ok, known.classes)
-        batches = [np.empty((0, len(known.classes)), np.float32)]
-        for start in range(0, len(features.rows), _BATCH):
-            X = features.gather(slice(start, start + _BATCH)).X
-            batches.append(head.predict_proba(X.reshape(len(X), -1)))
-    if known.recipe.random:
+        for recipes, weights_path in _passes(known):
+            listing = _complete(
+                place,
+                listing,
+                recipes,
+                known.predict_views - 1,
+                weights_path,
+                weights,
+                settings,
+                progress,
+            )
+        views = locate(
+            place,
+            known.recipes,
+            [row for row in listing.ok for _ in range(known.predict_views)],
+            known.classes,
+            [*range(known.predict_views)] * len(listing.ok),
+        ).by_view(known.predict_views)
+        predicted = mean_probabilities(head, views, len(known.classes))
+    if known.random:
         _log.warning("The base's weights are RANDOM: these predictions are for trying things out.")
     usable = np.array([row.status == OK for row in listing.rows])
     probabilities = np.full((len(usable), len(known.classes)), np.nan, np.float32)
-    probabilities[usable] = np.concatenate(batches)
+    probabilities[usable] = predicted
     return Predictions(
         paths=tuple(row.path for row in listing.rows),
         classes=known.classes,
@@ -223,32 +237,44 @@ def _listing_of(cache: Path) -> Listing | None:
         return None  # it would have spared hashing the pictures, no more
 
 
+def _passes(run: Run) -> list[tuple[list[Recipe], str]]:
+    """Put recipes together that one pass of a base fills: those that differ in the tap only."""
+    passes: dict[tuple[Recipe, str], list[Recipe]] = {}
+    for recipe, weights_path in zip(run.recipes, run.weights_paths, strict=True):
+        passes.setdefault((dataclasses.replace(recipe, tap=""), weights_path), []).append(recipe)
+    return [(recipes, weights_path) for (_, weights_path), recipes in passes.items()]
+
+
 def _complete(
     cache: Path,
     listing: Listing,
-    run: Run,
+    recipes: list[Recipe],
+    views: int,
+    weights_path: str,
     weights: str | os.PathLike[str] | None,
     settings: Settings,
     progress: Progress,
 ) -> Listing:
     """Compute what features the cache lacks; where it lacks none, nothing is loaded or locked."""
-    held, damaged = survey(cache / "features" / run.recipe.id)
-    for shard in damaged:
-        # raises: to mend a cache is for who knows its images, and that is not us
-        check_shard(shard)
-    missing = missing_items(listing.ok, held)
-    if not missing:
+    targets = []
+    for recipe in recipes:
+        for own in dict.fromkeys((recipe.of_view(0), recipe.of_view(views))):
+            found = survey(cache / "features" / own.id)
+            for shard in found.damaged:
+                # raises: to mend a cache is for who knows its images, and that is not us
+                check_shard(shard)
+            targets.append(Target(own, own.kept(views), found.held))
+    if not missing_items(listing.ok, targets):
         return listing
+    recipe = recipes[0]
     try:
-        wanted = choose_again(run.recipe, run.weights_path if weights is None else weights)
+        wanted = choose_again(recipes, weights_path if weights is None else weights, views)
     except BottleneckError as error:
         if weights is not None:
             raise
         raise BottleneckError(
-            f"the base's weights are not where they were when the run was fitted ({run.weights_path}); "
-            f"say where they are now with --weights (digest {run.recipe.weights_digest[:12]}…)"
+            f"the base's weights are not where they were when the run was fitted ({weights_path}); "
+            f"say where they are now with --weights (digest {recipe.weights_digest[:12]}…)"
         ) from error
     with writer_lock(cache):
-        return fill(
-            cache, listing, wanted, settings, Tally(), progress, expected=run.recipe
-        ).listing
+        return fill(cache, listing, wanted, settings, Tally(), progress, expected=recipe).listing

@@ -148,7 +148,7 @@ def test_blocks_that_are_not_there_cannot_be_dropped() -> None:
 
 def test_any_layer_can_be_tapped_and_an_unknown_one_is_answered_with_the_nearest() -> None:
     vgg, weights = BASES["vgg16"], find_weights("random")
-    assert build_network(vgg, weights, "block4_conv3", "avg", 32).feature_shape == (512,)
+    assert build_network(vgg, weights, ("block4_conv3",), "avg", 32).feature_shapes == ((512,),)
     said = "vgg16 has no tap 'block4_conv9'; did you mean block4_conv"
     with pytest.raises(BottleneckError, match=said):
-        build_network(vgg, weights, "block4_conv9", "avg", 32)
+        build_network(vgg, weights, ("block4_conv9",), "avg", 32)

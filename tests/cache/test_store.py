@@ -1,5 +1,7 @@
+import dataclasses
 import shutil
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bottleneck.cache.listing import FAILED, Listing, Row, write_listing
-from bottleneck.cache.recipe import RecipeFile, write_recipe
+from bottleneck.cache.recipe import Recipe, RecipeFile, write_recipe
 from bottleneck.cache.shard import write_shard
 from bottleneck.cache.store import FeatureCache
 from bottleneck.errors import BottleneckError
@@ -21,15 +23,7 @@ NUMBERS = np.random.default_rng(1).permutation(30)
 
 def build(path: Path, rows_per_shard: int = 7) -> Path:
     """Write a cache of thirty images by hand, in shards that keep another order than the listing."""
-    folder = path / "features" / RECIPE.id
-    folder.mkdir(parents=True)
-    write_recipe(folder, RecipeFile(RECIPE, "random-0", ()))
-    for start in range(0, 30, rows_per_shard):
-        part = NUMBERS[start : start + rows_per_shard]
-        features = np.repeat(part[:, None], 4, axis=1).astype(np.float32)
-        write_shard(
-            folder, RECIPE, [digest(n) for n in part], np.zeros(len(part), np.uint16), features
-        )
+    keep(path, RECIPE, NUMBERS, width=4, rows_per_shard=rows_per_shard)
     rows = [
         Row(f"{n:02d}.jpg", digest(n), "odd" if n % 2 else "even", "val" if n % 3 == 0 else "train")
         for n in range(30)
@@ -38,6 +32,26 @@ def build(path: Path, rows_per_shard: int = 7) -> Path:
     broken = Row("broken.jpg", status=FAILED, reason="truncated", label="even")
     write_listing(path, Listing(path, (*rows, copy, broken)))
     return path
+
+
+def keep(
+    path: Path,
+    recipe: Recipe,
+    numbers: Sequence[int],
+    width: int,
+    *,
+    rows_per_shard: int = 7,
+    views: int = 0,
+) -> None:
+    """Write features of images under a recipe: the image's number, and a hundredth for each view."""
+    folder = path / "features" / recipe.id
+    folder.mkdir(parents=True)
+    write_recipe(folder, RecipeFile(recipe, "random-0", (), views))
+    keys = [(number, view) for number in numbers for view in recipe.kept(views)]
+    for start in range(0, len(keys), rows_per_shard):
+        part, of = np.array(keys[start : start + rows_per_shard]).T
+        features = np.repeat((part + of / 100)[:, None], width, axis=1).astype(np.float32)
+        write_shard(folder, recipe, [digest(n) for n in part], of.astype(np.uint16), features)
 
 
 def digest(number: int) -> str:
@@ -103,12 +117,59 @@ def test_a_recipe_is_found_by_itself_its_id_and_its_beginning(cache: FeatureCach
     [
         ({"recipe": "vgg16"}, "no recipe 'vgg16' .*inception_v3-mixed10.*--recipe"),
         ({"split": "test"}, "no images in split 'test'; its splits: train, val"),
-        ({"view": 1}, r"31 of 31 images have no features .* in view 1.*cache repair"),
+        ({"view": 1}, r"no view 1 under inception_v3-.*last is view 0.*extract --views"),
+        ({"recipes": [RECIPE, RECIPE.id]}, r"inception_v3-.* is named twice with --recipe"),
+        ({"recipe": RECIPE, "recipes": [RECIPE]}, "one recipe, or several"),
     ],
 )
 def test_what_is_not_there_is_said(cache: FeatureCache, arguments: dict, said: str) -> None:
     with pytest.raises(BottleneckError, match=said):
         cache.load(**arguments)
+
+
+@settings(deadline=None, max_examples=25)
+@given(order=st.permutations(range(30)), rows_per_shard=st.integers(1, 30))
+def test_features_of_several_recipes_stand_side_by_side_image_by_image(
+    order: list[int], rows_per_shard: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = build(tmp_path_factory.mktemp("cache"))
+    other = dataclasses.replace(RECIPE, tap="mixed7")
+    keep(path, other, order, width=3, rows_per_shard=rows_per_shard)
+    cache = FeatureCache(path)
+    both = cache.load(recipes=[other, RECIPE])
+    assert both.X.shape == (31, 7)
+    np.testing.assert_array_equal(both.X[:, :3], cache.load(other).X)
+    np.testing.assert_array_equal(both.X[:, 3:], cache.load(RECIPE).X)
+    batches = list(cache.iter_batches(recipes=[other, RECIPE], batch_size=8))
+    np.testing.assert_array_equal(np.concatenate([batch.X for batch in batches]), both.X)
+
+
+def test_maps_are_not_put_side_by_side(cache: FeatureCache) -> None:
+    maps = dataclasses.replace(RECIPE, pool="none")
+    keep(cache.path, maps, range(30), width=4)
+    with pytest.raises(BottleneckError, match="only vectors can be put side by side"):
+        cache.load(recipes=[RECIPE, maps])
+
+
+def test_the_plain_view_is_that_of_the_recipe_without_augmentation(cache: FeatureCache) -> None:
+    flipped = dataclasses.replace(RECIPE, augmentation="flip")
+    keep(cache.path, flipped, range(30), width=4, views=2)
+    np.testing.assert_array_equal(cache.load(flipped).X, cache.load(RECIPE).X)
+    np.testing.assert_allclose(cache.load(flipped, view=2).X, cache.load(RECIPE).X + 0.02)
+    every = cache.load(flipped, view="all")
+    assert every.X.shape == (3 * 31, 4)
+    assert every.views.tolist() == [0, 1, 2] * 31
+    assert every.paths[::3] == every.paths[1::3] == cache.load(RECIPE).paths
+    np.testing.assert_allclose(every.X[2::3], cache.load(flipped, view=2).X)
+    with pytest.raises(BottleneckError, match=r"no view 3 under .*-augmented-.*last is view 2"):
+        cache.load(flipped, view=3)
+
+
+def test_a_view_that_is_missing_is_an_error(cache: FeatureCache) -> None:
+    flipped = dataclasses.replace(RECIPE, augmentation="flip")
+    keep(cache.path, flipped, range(29), width=4, views=2)
+    with pytest.raises(BottleneckError, match=r"2 of 93 .*the first '29.jpg' in view 1"):
+        cache.load(flipped, view="all")
 
 
 def test_missing_features_are_an_error_and_not_left_out(cache: FeatureCache) -> None:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bottleneck.cache.shard import read_shard, shard_paths
-from bottleneck.extraction.conveyor import Settings, Tally, run_task
-from bottleneck.extraction.plan import Item, Task, plan_tasks
+from bottleneck.extraction.conveyor import Settings, run_task
+from bottleneck.extraction.plan import Item, Target, Task, plan_tasks
 from bottleneck.extraction.scan import digest_of
+from bottleneck.extraction.tally import Tally
 from tests.cache.test_recipe import RECIPE
 
 COUNT = 23
@@ -29,15 +30,16 @@ class MeanColour:
     shapes: set[tuple[int, ...]] = field(default_factory=set)
     interrupt_after: int = 10**6
     calls: int = 0
-    feature_shape: tuple[int, ...] = (3,)
+    taps: tuple[str, ...] = ("mixed10",)
+    feature_shapes: tuple[tuple[int, ...], ...] = ((3,),)
 
-    def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def features(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         assert pixels.dtype == np.uint8
         self.shapes.add(pixels.shape)
         self.calls += 1
         if self.calls > self.interrupt_after:
             raise KeyboardInterrupt
-        return pixels.mean(axis=(1, 2), dtype=np.float32)
+        return (pixels.mean(axis=(1, 2), dtype=np.float32),)
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +57,15 @@ def task(root: Path) -> Task:
 
 
 def convey(
-    root: Path, folder: Path, engine: MeanColour, planned: Task | None = None, **options
+    root: Path, features: Path, engine: MeanColour, planned: Task | None = None, **options
 ) -> Tally:
     tally = Tally()
+    (features / RECIPE.id).mkdir(exist_ok=True)
     run_task(
         planned or task(root),
         root=root,
-        folder=folder,
-        recipe=RECIPE,
+        features=features,
+        targets=[Target(RECIPE, range(1), held={})],
         engine=engine,
         settings=Settings(**options),
         tally=tally,
@@ -71,8 +74,8 @@ def convey(
     return tally
 
 
-def sealed(folder: Path) -> dict[str, float]:
-    shards = [read_shard(path) for path in shard_paths(folder)]
+def sealed(features: Path) -> dict[str, float]:
+    shards = [read_shard(path) for path in shard_paths(features / RECIPE.id)]
     return {
         d: float(x[0])
         for shard in shards
@@ -106,7 +109,7 @@ def test_tasks_may_run_in_any_order_and_at_the_same_time(root: Path, tmp_path: P
     with ThreadPoolExecutor(3) as anywhere:
         list(anywhere.map(lambda t: convey(root, tmp_path, MeanColour(), t), reversed(tasks)))
     assert Image.MAX_IMAGE_PIXELS is not None  # Pillow's own limit is what it was
-    assert len(shard_paths(tmp_path)) == len(tasks)
+    assert len(shard_paths(tmp_path / RECIPE.id)) == len(tasks)
     assert sealed(tmp_path) == {item.digest: float(n) for n, item in enumerate(task(root).items)}
 
 
@@ -155,7 +158,7 @@ def test_decoding_runs_ahead_of_a_slow_base_by_two_batches_and_no_more(
     shards.mkdir()
 
     class Slow(MeanColour):
-        def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def features(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
             time.sleep(0.5)  # time enough to decode them all
             for file in pictures.glob("*.png"):
                 file.unlink()

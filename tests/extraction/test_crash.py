@@ -113,7 +113,7 @@ def test_interrupted_it_seals_says_how_to_go_on_and_exits(
     assert out == ""
     assert "Traceback" not in said
     assert said.splitlines()[-1] == "Interrupted."
-    (sealed,) = map(int, re.findall(r"(\d+) images were computed and sealed", said))
+    (sealed,) = map(int, re.findall(r"(\d+) features were computed and sealed", said))
     assert "run the same command again" in said
     assert verify(FeatureCache(cache)).rows == sealed > 0
     if sent == signal.SIGINT:  # it goes on the same way after either
@@ -142,9 +142,21 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 def test_a_full_disk_gives_one_clear_line_and_keeps_what_was_sealed(
     many: Path, undisturbed: tuple[FeatureCache, float], tmp_path: Path, cli: Cli
 ) -> None:
-    with small_disk(tmp_path / "disk", "1m") as disk:
-        process = cli("extract", many, "--cache", disk / "cache", *OPTIONS, check=False)
-        said = one_line(process)
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        process = subprocess.Popen(
+            command("extract", many, "--cache", disk / "cache", *OPTIONS),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        # there was room enough when it started: somebody else takes it
+        while not count(disk / "cache"):
+            time.sleep(0.01)
+        with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+            while ballast.write(bytes(4096)):
+                pass
+        out, err = process.communicate()
+        said = one_line(subprocess.CompletedProcess(process.args, process.returncode, out, err))
         assert "no room to write" in said
         assert "run the same command again" in said
         verdict = verify(FeatureCache(disk / "cache"))
@@ -156,6 +168,15 @@ def test_a_full_disk_gives_one_clear_line_and_keeps_what_was_sealed(
     report = last_json(cli("extract", many, "--cache", tmp_path / "cache", *OPTIONS, "--json"))
     assert report["computed"] == 240 - verdict.rows
     assert_same(FeatureCache(tmp_path / "cache"), undisturbed[0])
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_computed(
+    images: Path, tmp_path: Path, cli: Cli
+) -> None:
+    with small_disk(tmp_path / "disk", "200k") as disk:
+        process = cli("extract", images, "--cache", disk / "cache", *OPTIONS, check=False)
+        assert "features will take 0.3 MB and 0.2 MB are free in" in one_line(process)
+        assert not list(disk.rglob("shard-*"))
 
 
 def test_a_limit_on_the_size_of_files_is_met_like_a_full_disk(

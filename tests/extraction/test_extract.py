@@ -38,8 +38,9 @@ def test_the_report_adds_up(few_images: Path, tmp_path: Path) -> None:
     )
     assert set(report.to_dict()) == {
         "cache",
-        "recipe",
+        "recipes",
         "images",
+        "views",
         "computed",
         "reused",
         "failed",
@@ -138,9 +139,160 @@ def test_another_recipe_is_computed_and_the_first_one_kept(
     assert not np.array_equal(found.load(second).X, before.X)
 
 
-def test_a_map_is_kept_whole_where_it_is_not_pooled(few_images: Path, tmp_path: Path) -> None:
-    extract_here(few_images, tmp_path, tap="mixed7", pool="none")
-    assert FeatureCache(tmp_path).load().X.shape == (6, 3, 3, 768)
+def test_several_taps_are_filled_in_one_pass_with_what_one_pass_for_each_gives(
+    few_images: Path, few_cache: Path, tmp_path: Path
+) -> None:
+    taps = ["mixed7", "mixed9", "mixed10"]
+    report = extract_here(few_images, tmp_path / "all", tap=[*taps, "mixed9"])
+    assert report.computed == 6  # images the base was run on, not rows that were kept
+    together = FeatureCache(tmp_path / "all")
+    assert [together.find_recipe(name).recipe.tap for name in report.recipes] == taps
+    for tap in taps:
+        alone = tmp_path / tap
+        extract_here(few_images, alone, tap=tap)
+        found = together.load(f"inception_v3-{tap}-")
+        np.testing.assert_allclose(found.X, FeatureCache(alone).load().X, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        together.load("inception_v3-mixed10-").X, FeatureCache(few_cache).load().X, rtol=1e-5
+    )
+    side_by_side = together.load(recipes=report.recipes)
+    assert side_by_side.X.shape == (6, 768 + 2048 + 2048)
+
+
+def test_a_tap_added_is_all_that_is_computed(
+    few_images: Path, few_cache: Path, tmp_path: Path
+) -> None:
+    cache = shutil.copytree(few_cache, tmp_path / "cache")
+    sealed = {path: path.stat().st_mtime_ns for path in cache.rglob("shard-*")}
+    assert extract_here(few_images, cache, tap=["mixed10", "mixed2"]).computed == 6
+    assert sealed.items() <= {p: p.stat().st_mtime_ns for p in cache.rglob("shard-*")}.items()
+    assert len(list(cache.rglob("shard-*"))) == len(sealed) + 1
+    assert extract_here(few_images, cache, tap=["mixed2", "mixed10"]).computed == 0
+
+
+AUGMENT = "flip,rotate=20,zoom=0.1"
+
+
+def test_views_added_are_all_that_is_computed_and_the_plain_one_is_shared(
+    few_images: Path, few_cache: Path, tmp_path: Path
+) -> None:
+    cache = shutil.copytree(few_cache, tmp_path / "cache")
+    report = extract_here(few_images, cache, views=2, augment=AUGMENT)
+    assert (report.images, report.views, report.computed, report.reused) == (6, 2, 12, 6)
+    (augmented,) = report.recipes
+    two = FeatureCache(cache).load(augmented, view="all").X.reshape(6, 3, -1)
+    report = extract_here(few_images, cache, views=4, augment=AUGMENT)
+    assert (report.computed, report.reused) == (12, 18)
+    four = FeatureCache(cache).load(augmented, view="all").X.reshape(6, 5, -1)
+    np.testing.assert_array_equal(four[:, :3], two)
+    np.testing.assert_array_equal(four[:, 0], FeatureCache(few_cache).load().X)
+    assert len(np.unique(four.reshape(30, -1), axis=0)) == 30
+    assert extract_here(few_images, cache, views=4, augment=AUGMENT).computed == 0
+    assert extract_here(few_images, cache).computed == 0
+    other = extract_here(few_images, cache, views=1, augment="flip")
+    assert (other.computed, other.recipes != report.recipes) == (6, True)
+
+
+def test_views_are_those_of_the_picture_whatever_the_workers_and_the_batches(
+    few_images: Path, tmp_path: Path
+) -> None:
+    found = []
+    for number, options in enumerate([{"workers": 1}, {"workers": 4, "seal_seconds": 0}]):
+        cache = tmp_path / str(number)
+        report = extract_here(
+            few_images, cache, views=3, augment=AUGMENT, tap=["mixed2", "mixed0"], **options
+        )
+        found.append([FeatureCache(cache).load(r, view="all").X for r in report.recipes])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"views": 2}, "--views 2 asks for views .* say how with --augment, for example"),
+        ({"augment": "flip"}, "--augment flip says how views are made, .* --views"),
+        ({"views": -1, "augment": "flip"}, "--views takes a number from 0 to 65535, not -1"),
+        ({"views": 1, "augment": "flop"}, "--augment takes flip, "),
+        ({"dtype": "float64"}, "unknown value 'float64' for --dtype: float32, float16"),
+        ({"precision": "int8"}, "unknown value 'int8' for --precision: float32, bfloat16, float16"),
+        ({"tap": ["mixed7"], "drop_blocks": 1}, "--tap and --drop-blocks"),
+    ],
+)
+def test_what_does_not_go_together_is_said_before_anything_is_done(
+    few_images: Path, tmp_path: Path, options: dict, said: str
+) -> None:
+    with pytest.raises(BottleneckError, match=said):
+        extract_here(few_images, tmp_path / "cache", **options)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_map_is_kept_whole_and_in_half_precision_where_it_is_not_pooled(
+    few_images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "bottleneck")
+    report = extract_here(few_images, tmp_path, tap="mixed7", pool="none")
+    assert f"{report.recipes[0]} keeps maps of 3×3×768 in float16: 13,824 bytes" in caplog.text
+    assert "0.1 MB in all" in caplog.text
+    found = FeatureCache(tmp_path)
+    assert found.load().X.shape == (6, 3, 3, 768)
+    assert found.recipes[0].dtype == "float16"
+    (shard,) = tmp_path.rglob("shard-*")
+    assert shard.stat().st_size < 6 * 13_824 + 10_000
+    extract_here(few_images, tmp_path, tap="mixed7", pool="none", dtype="float32")
+    whole = next(recipe for recipe in found.recipes if recipe.dtype == "float32")
+    half = next(recipe for recipe in found.recipes if recipe.dtype == "float16")
+    np.testing.assert_array_equal(
+        found.load(half).X, found.load(whole).X.astype(np.float16).astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "said"),
+    [
+        (
+            1e5,
+            {"dtype": "float16"},
+            r"'.*jpg' at mixed0 reach .*float16 ends at 65504; .*--dtype fl",
+        ),
+        (np.inf, {}, r"at mixed0, the base makes (inf|nan) of '.*jpg', .*--weights"),
+        (np.nan, {}, r"at mixed0, the base makes nan of '.*jpg', .*--weights"),
+    ],
+)
+def test_what_is_no_number_is_said_and_not_stored(
+    few_images: Path, tmp_path: Path, value: float, options: dict, said: str
+) -> None:
+    """Weights whose normalisation adds more than can be."""
+    import keras
+
+    model = build_with_weights(find_base("inception_v3"), find_weights("random"), 75)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for norm in norms[:12]:  # of mixed0 and what is below
+        norm.beta.assign(np.full(norm.beta.shape, value))
+    weights = tmp_path / "wild.weights.h5"
+    model.save_weights(weights)
+    cache = tmp_path / "cache"
+    with pytest.raises(BottleneckError, match=said):
+        extract_here(few_images, cache, weights=weights, tap="mixed0", **options)
+    assert not list(cache.rglob("shard-*"))
+
+
+def test_reduced_precision_is_a_recipe_of_its_own_and_comes_close(
+    few_images: Path, few_cache: Path, tmp_path: Path
+) -> None:
+    import keras
+
+    cache = shutil.copytree(few_cache, tmp_path / "cache")
+    policy = keras.config.dtype_policy()
+    (recipe,) = extract_here(few_images, cache, precision="bfloat16").recipes
+    assert keras.config.dtype_policy() == policy
+    found = FeatureCache(cache)
+    plain, reduced = found.load(found.recipes[0]).X, found.load(recipe).X
+    cosine = (
+        (plain * reduced).sum(1) / np.linalg.norm(plain, axis=1) / np.linalg.norm(reduced, axis=1)
+    )
+    assert (cosine > 0.99).all()
+    assert not np.array_equal(plain, reduced)
 
 
 def test_features_are_the_same_bit_for_bit_in_any_order_and_company(

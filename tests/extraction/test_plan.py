@@ -1,9 +1,13 @@
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.cache.listing import Row
+from bottleneck.cache.recipe import PLAIN
 from bottleneck.extraction.conveyor import rows_per_task
-from bottleneck.extraction.plan import missing_items, plan_tasks
+from bottleneck.extraction.plan import Target, missing_items, plan_tasks
+from tests.cache.test_recipe import RECIPE
 
 ROWS = st.lists(
     st.builds(Row, path=st.text(min_size=1), digest=st.sampled_from("abcdef")), max_size=30
@@ -14,16 +18,34 @@ ROWS = st.lists(
 def test_each_missing_image_is_planned_once_with_all_its_paths(
     rows: list[Row], held: set[str]
 ) -> None:
-    items = missing_items(rows, held)
+    items = missing_items(rows, [Target(RECIPE, range(1), {0: held})])
     assert {item.digest for item in items} == {row.digest for row in rows} - held
     assert len({item.digest for item in items}) == len(items)
     for item in items:
         assert list(item.paths) == [row.path for row in rows if row.digest == item.digest]
 
 
+@given(rows=ROWS, plain=st.sets(st.sampled_from("abcdef")), views=st.integers(0, 4), data=st.data())
+def test_views_are_planned_where_any_recipe_lacks_them(
+    rows: list[Row], plain: set[str], views: int, data: st.DataObject
+) -> None:
+    held = {v: data.draw(st.sets(st.sampled_from("abcdef"))) for v in range(1, views + 1)}
+    flipped = dataclasses.replace(RECIPE, augmentation="flip")
+    assert (flipped.of_view(0), flipped.of_view(1)) == (RECIPE, flipped)
+    assert RECIPE.augmentation == PLAIN
+    targets = [Target(RECIPE, range(1), {0: plain}), Target(flipped, flipped.kept(views), held)]
+    planned = {(item.digest, view) for item in missing_items(rows, targets) for view in item.views}
+    assert planned == {
+        (row.digest, view)
+        for row in rows
+        for view in range(views + 1)
+        if row.digest not in {0: plain, **held}[view]
+    }
+
+
 @given(rows=ROWS, size=st.integers(1, 10))
 def test_tasks_hold_every_image_in_order_and_no_more_than_asked(rows: list[Row], size: int) -> None:
-    items = missing_items(rows, held=())
+    items = missing_items(rows, [Target(RECIPE, range(1), {})])
     tasks = plan_tasks(items, size)
     assert [item for task in tasks for item in task.items] == items
     assert all(0 < len(task.items) <= size for task in tasks)
@@ -31,6 +53,6 @@ def test_tasks_hold_every_image_in_order_and_no_more_than_asked(rows: list[Row],
 
 @given(width=st.integers(1, 10**9), batch=st.integers(1, 512))
 def test_a_task_is_whole_batches_and_at_least_one(width: int, batch: int) -> None:
-    rows = rows_per_task((width,), batch)
+    rows = rows_per_task(width, batch)
     assert rows >= batch
     assert rows % batch == 0

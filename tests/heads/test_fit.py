@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bottleneck import BottleneckError, FeatureCache, fit_head
+from bottleneck import BottleneckError, FeatureCache, fit_head, predict
 from bottleneck.runs.run import read_run
 from tests.pictures import extract_here
 
@@ -34,7 +34,7 @@ def test_the_run_holds_all_that_is_needed_to_repeat_it(cache: Path, tmp_path: Pa
         "scikit-learn",
         "keras",
     }
-    assert run["recipe"]["weights_digest"] == FeatureCache(cache).recipes[0].weights_digest
+    assert run["recipes"][0]["weights_digest"] == FeatureCache(cache).recipes[0].weights_digest
 
 
 def test_the_run_reads_back_as_it_was_written(cache: Path, tmp_path: Path) -> None:
@@ -133,6 +133,61 @@ def test_nothing_is_left_of_a_fit_that_failed(cache: Path, tmp_path: Path) -> No
     with pytest.raises(BottleneckError, match="no recipe"):
         fit_head(cache, recipe="vgg16", out=tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+def test_features_of_several_taps_are_fitted_and_served_side_by_side(
+    images: Path, few_images: Path, tmp_path: Path
+) -> None:
+    report = extract_here(images, tmp_path / "cache", tap=["mixed1", "mixed4"])
+    low, high = report.recipes
+    both = fit_head(tmp_path / "cache", recipes=[low, high], out=tmp_path / "both")
+    assert [recipe.tap for recipe in both.run.recipes] == ["mixed1", "mixed4"]
+    assert read_run(tmp_path / "both") == both.run
+    alone = fit_head(tmp_path / "cache", recipe=low, out=tmp_path / "alone")
+    assert both.run.metrics["train"].log_loss != alone.run.metrics["train"].log_loss
+    # without a cache both are computed in one pass, and give what the fit gave
+    fitted = {row["path"]: float(row["temple"]) for row in rows_of(tmp_path / "both")}
+    served = predict(tmp_path / "both", images)
+    for path, p in zip(served.paths, served.probabilities, strict=True):
+        assert p[served.classes.index("temple")] == pytest.approx(fitted[path], abs=1e-4)
+
+
+def test_features_of_several_bases_are_served_too(few_images: Path, tmp_path: Path) -> None:
+    ids = [
+        extract_here(few_images, tmp_path / "cache", base=base, image_size=75).recipes[0]
+        for base in ("inception_v3", "mobilenet_0.25")
+    ]
+    run = fit_head(tmp_path / "cache", recipes=ids, out=tmp_path / "run").run
+    assert run.weights_paths == ("random-0", "random-0")
+    served = predict(tmp_path / "run", few_images)
+    cached = predict(tmp_path / "run", few_images, cache=tmp_path / "cache")
+    np.testing.assert_allclose(served.probabilities, cached.probabilities, atol=1e-4)
+
+
+def test_views_are_fitted_on_and_averaged_over(few_images: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    (recipe,) = extract_here(
+        few_images, cache, base="mobilenet_0.25", views=3, augment="flip,rotate=20"
+    ).recipes
+    fits = {}
+    for trained, averaged in [(None, 1), (1, 1), (2, 1), (None, 4)]:
+        out = tmp_path / f"{trained}-{averaged}"
+        fits[trained, averaged] = fit_head(
+            cache, recipe=recipe, train_views=trained, predict_views=averaged, out=out
+        )
+    assert fits[None, 1].run.train_views == 4
+    losses = [fitted.run.metrics["val"].log_loss for fitted in fits.values()]
+    assert len(set(losses)) == 4
+    plain = next(r.id for r in FeatureCache(cache).recipes if r.augmentation == "none")
+    alone = fit_head(cache, recipe=plain, out=tmp_path / "plain")
+    assert alone.run.metrics == fits[1, 1].run.metrics
+    with pytest.raises(BottleneckError, match="no view 4 under"):
+        fit_head(cache, recipe=recipe, predict_views=5, out=tmp_path / "five")
+    # pictures nobody has seen: their views are computed, the same as in the cache
+    served = predict(tmp_path / "None-4", few_images)
+    fitted = {row["path"]: float(row["temple"]) for row in rows_of(tmp_path / "None-4")}
+    for path, p in zip(served.paths, served.probabilities, strict=True):
+        assert p[served.classes.index("temple")] == pytest.approx(fitted[path], abs=1e-4)
 
 
 def test_maps_are_taken_too(few_images: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -102,10 +103,9 @@ def test_other_weights_are_refused(run: Path, few_images: Path, cli: Cli) -> Non
 
 def test_weights_that_are_gone_are_asked_for(run: Path, few_images: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(run, tmp_path / "run")
-    text = (moved / "run.json").read_text()
-    (moved / "run.json").write_text(
-        text.replace('"weights_path": "random-0"', '"weights_path": "/gone/x.weights.h5"')
-    )
+    content = json.loads((moved / "run.json").read_text())
+    content["weights_paths"] = ["/gone/x.weights.h5"]
+    (moved / "run.json").write_text(json.dumps(content))
     with pytest.raises(BottleneckError, match=r"/gone/x.weights.h5.*--weights"):
         predict(moved, few_images)
     assert predict(moved, few_images, weights="random-0").names[0] == "flower"

@@ -1,0 +1,43 @@
+"""What an extraction has done so far."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Tally:
+    """What a conveyor did, and where its time went.
+
+    Attributes
+    ----------
+    computed : int
+        Views of images whose features were sealed.
+    unreadable : dict
+        Reason by path, for files that could not be read.
+    undecodable : dict
+        Reason by digest, for bytes that are not a usable picture.
+    read, decode, base, write : float
+        Seconds of work in each stage; those of `read` and `decode` are summed over threads.
+    starved, blocked : float
+        Seconds the base waited for pixels, and for a shard to be written.
+    """
+
+    computed: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    undecodable: dict[str, str] = field(default_factory=dict)
+    read: float = 0.0
+    decode: float = 0.0
+    base: float = 0.0
+    write: float = 0.0
+    starved: float = 0.0
+    blocked: float = 0.0
+
+    @property
+    def held_back_by(self) -> str:
+        """The stage that determined how long it took; empty where there was nothing to do."""
+        waits = {"starved": self.starved, "blocked": self.blocked, "base": self.base}
+        slowest = max(waits, key=lambda name: waits[name])
+        if not waits[slowest]:
+            return ""
+        if slowest == "starved":
+            return "read" if self.read > self.decode else "decode"
+        return "write" if slowest == "blocked" else "base"
