@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# processes that run tests; TensorFlow takes more than one core in each
+WORKERS ?= 2
 READY := $(VENV)/.ready
 
 .PHONY: install demo test check format bench clean
@@ -18,7 +20,7 @@ demo: $(READY)
 	$(BIN)/bottleneck demo
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .

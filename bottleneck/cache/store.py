@@ -80,7 +80,9 @@ class FeatureCache:
         return listing
 
     def find_recipe(self, recipe: Recipe | str | None = None) -> RecipeFile:
-        """Find a recipe by its id or the beginning of it; None where there is only one.
+        """Find a recipe by its id, by the beginning of it, or by parts between its hyphens.
+
+        Without any, the only one there is.
 
         Raises
         ------
@@ -89,7 +91,11 @@ class FeatureCache:
         """
         asked = recipe.id if isinstance(recipe, Recipe) else recipe or ""
         there = self.recipe_files
-        found = [entry for entry in there if entry.recipe.id.startswith(asked)]
+        found = [
+            entry
+            for entry in there
+            if entry.recipe.id.startswith(asked) or f"-{asked}-" in f"-{entry.recipe.id}-"
+        ]
         if len(found) != 1:
             listed = ", ".join(entry.recipe.id for entry in there) or "none"
             wrong = "several recipes fit" if found else f"no recipe {asked!r}"
@@ -129,7 +135,8 @@ class FeatureCache:
         Parameters
         ----------
         recipe : Recipe or str, optional
-            A recipe, its id, or the beginning of its id. May be left out where there is one only.
+            A recipe, its id, or a part of it: its beginning, or what stands between hyphens, such as
+            the tap. May be left out where there is one only.
         split : {"train", "val", "test"}, optional
             Only the images assigned to it by their source. By default all of them.
         view : int or "all"

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bottleneck.cache.recipe import PLAIN
+from bottleneck.cache.store import FeatureCache
 from bottleneck.cli import options, terminal
 from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS
 from bottleneck.extraction.extract import extract as run_extract
@@ -74,5 +75,6 @@ def extract(
         terminal.result_json(report.to_dict())
     else:
         terminal.result(str(report))
-        chosen = "".join(f" --recipe {name}" for name in report.recipes[1:] and report.recipes)
+        several = len(FeatureCache(cache).folders) > 1
+        chosen = "".join(f" --recipe {name}" for name in report.recipes) if several else ""
         terminal.say(f"Next: bottleneck fit-head {cache} --head logistic{chosen}")

@@ -19,7 +19,7 @@ def fit_head(
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            help="Id of a recipe, or its beginning; repeated, features are put side by side.",
+            help="Id of a recipe, or a part of it such as its tap; repeated, features are put side by side.",
             show_default="the only one",
         ),
     ] = None,

@@ -26,7 +26,9 @@ Images = Annotated[
 Cache = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache's folder.")]
 RecipeId = Annotated[
     str | None,
-    typer.Option("--recipe", help="Id of a recipe, or its beginning, where there are several."),
+    typer.Option(
+        "--recipe", help="Id of a recipe, or a part of it such as its tap, where there are several."
+    ),
 ]
 WeightsNow = Annotated[
     str | None,

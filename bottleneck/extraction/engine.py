@@ -142,9 +142,10 @@ def choose(
     ):
         if value not in known:
             raise BottleneckError(f"unknown value {value!r} for {option}: {', '.join(known)}")
+    asked: Sequence[str | None] = taps or [None]
     return Wanted(
         base=found,
-        taps=tuple(dict.fromkeys(find_tap(found, tap, drop_blocks) for tap in taps or [None])),
+        taps=tuple(dict.fromkeys(find_tap(found, tap, drop_blocks) for tap in asked)),
         image_size=find_size(found, image_size),
         weights=find_weights(weights, seed),
         pool=pool,

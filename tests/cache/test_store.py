@@ -107,9 +107,15 @@ def test_batches_are_the_rows_of_load_whatever_their_size(
     assert sum((b.paths for b in batches), ()) == whole.paths
 
 
-def test_a_recipe_is_found_by_itself_its_id_and_its_beginning(cache: FeatureCache) -> None:
+def test_a_recipe_is_found_by_itself_its_id_and_parts_of_it(cache: FeatureCache) -> None:
     for name in (RECIPE, RECIPE.id, "inception_v3-mixed10", None):
         assert cache.find_recipe(name).recipe == RECIPE
+    other = dataclasses.replace(RECIPE, tap="mixed1")
+    keep(cache.path, other, range(30), width=4)
+    for name in ("mixed1", "mixed1-avg", "inception_v3-mixed1-", other.id[-8:]):
+        assert cache.find_recipe(name).recipe == other  # and not mixed10
+    with pytest.raises(BottleneckError, match=r"several recipes fit in .*Name one of them"):
+        cache.find_recipe("avg")
 
 
 @pytest.mark.parametrize(
