@@ -1,8 +1,9 @@
 """`make bench`."""
 
-import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from benchmarks.pictures import write_photographs
 from benchmarks.timing import alternate, show
+from bottleneck.bases.network import build_network
 from bottleneck.bases.registry import find_base
 from bottleneck.bases.weights import build_with_weights, find_weights
 from bottleneck.cache.features import locate
@@ -29,31 +31,43 @@ from bottleneck.images.source import read_source
 IMAGES, SIZE, ROUNDS = 96, 299, 3
 
 
+# the five highest ends of blocks
+TAPS = ["mixed6", "mixed7", "mixed8", "mixed9", "mixed10"]
+
+
+def conveyor(folder: Path, **options: Any) -> Callable[[], None]:
+    """Make the job of extracting all photographs with a network that is built already."""
+    images = read_source(folder / "photos")
+    listing = scan(images, None, workers=2, retry_failed=False, progress=no_progress)
+    wanted = choose("inception_v3", "random", **options)
+    network = build_network(wanted.base, wanted.weights, wanted.taps, wanted.pool, SIZE)
+    targets = [
+        Target(recipe, range(1), held={}) for recipe in wanted.recipes(network.weights_digest)
+    ]
+    (task,) = plan_tasks(missing_items(listing.ok, targets), IMAGES)
+
+    def job() -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as shards:
+            for target in targets:
+                (Path(shards) / target.recipe.id).mkdir()
+            run_task(
+                task,
+                root=listing.root,
+                features=Path(shards),
+                targets=targets,
+                engine=network,
+                settings=Settings(),
+                tally=Tally(),
+                done=lambda _: None,
+            )
+
+    return job
+
+
 def extraction(folder: Path) -> None:
     """The conveyor against the loop of a notebook: decode a batch, predict, average, go on."""
     images = read_source(folder / "photos")
-    listing = scan(images, None, workers=2, retry_failed=False, progress=no_progress)
-    wanted = choose("inception_v3", "random")
-    network = wanted.build()
     model = build_with_weights(find_base("inception_v3"), find_weights("random"), SIZE)
-    (recipe,) = wanted.recipes(network.weights_digest)
-    target = Target(recipe, range(1), held={})
-    (task,) = plan_tasks(missing_items(listing.ok, [target]), IMAGES)
-
-    def conveyor() -> None:
-        shards = folder / "shards"
-        shutil.rmtree(shards, ignore_errors=True)
-        (shards / recipe.id).mkdir(parents=True)
-        run_task(
-            task,
-            root=listing.root,
-            features=shards,
-            targets=[target],
-            engine=network,
-            settings=Settings(),
-            tally=Tally(),
-            done=lambda _: None,
-        )
 
     def notebook() -> None:
         rows = []
@@ -64,8 +78,18 @@ def extraction(folder: Path) -> None:
             rows.append(model.predict(pixels, verbose=0).mean(axis=(1, 2)))
         np.save(folder / "rows.npy", np.concatenate(rows))
 
-    jobs = {"conveyor": conveyor, "decode, predict, average in a loop": notebook}
+    jobs = {"conveyor": conveyor(folder), "decode, predict, average in a loop": notebook}
     show(f"InceptionV3 at {SIZE}, {IMAGES} JPEGs", alternate(jobs, ROUNDS), "conveyor", IMAGES)
+
+
+def several_taps(folder: Path) -> None:
+    """Five taps in one pass against the highest alone."""
+    jobs = {
+        "mixed10 alone": conveyor(folder),
+        "five taps in one pass": conveyor(folder, taps=TAPS),
+    }
+    title = f"Taps of InceptionV3 at {SIZE}, {IMAGES} JPEGs"
+    show(title, alternate(jobs, ROUNDS), "mixed10 alone", IMAGES)
 
 
 def second_run(folder: Path) -> None:
@@ -102,7 +126,7 @@ def reading(folder: Path) -> None:
     rows = tuple(Row(f"{number}.jpg", digest, "a") for number, digest in enumerate(digests))
 
     def ours() -> None:
-        locate(folder / "large", recipe, rows, ("a",)).gather(slice(None))
+        locate(folder / "large", [recipe], rows, ("a",)).gather(slice(None))
 
     def numpy() -> None:
         np.load(folder / "large.npy")
@@ -127,6 +151,7 @@ def main() -> None:
         write_photographs(folder / "photos", IMAGES)
         reading(folder)
         extraction(folder)
+        several_taps(folder)
         second_run(folder)
 
 
