@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bottleneck.cache.store import FeatureCache
     from bottleneck.errors import BottleneckError
     from bottleneck.extraction.extract import extract
+    from bottleneck.extraction.transformer import BottleneckFeatures
     from bottleneck.heads.fit import fit_head
     from bottleneck.serve.predict import predict
 
@@ -19,13 +20,21 @@ if TYPE_CHECKING:
 # functions we don't have; it treats anything older than 1.5.0 as absent.
 __version__ = "0.1.0"
 
-__all__ = ["BottleneckError", "FeatureCache", "extract", "fit_head", "predict"]
+__all__ = [
+    "BottleneckError",
+    "BottleneckFeatures",
+    "FeatureCache",
+    "extract",
+    "fit_head",
+    "predict",
+]
 
 # ... and it warns about the "old" version when it finds us. That warning is of no use to anybody.
 warnings.filterwarnings("ignore", message=r"Pandas requires version '.*' or newer of 'bottleneck'")
 
 _HOMES = {
     "BottleneckError": "bottleneck.errors",
+    "BottleneckFeatures": "bottleneck.extraction.transformer",
     "FeatureCache": "bottleneck.cache.store",
     "extract": "bottleneck.extraction.extract",
     "fit_head": "bottleneck.heads.fit",

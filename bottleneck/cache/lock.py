@@ -21,11 +21,17 @@ HOLDER = ".writer.json"
 
 
 @contextlib.contextmanager
-def writer_lock(cache: Path) -> Iterator[None]:
+def writer_lock(cache: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold the right to write to a cache; the operating system gives it back if we are killed.
 
     The cache's folder is made if need be, and what a killed writer left half-written is removed.
     Readers take no lock and are never kept waiting.
+
+    Parameters
+    ----------
+    cache : Path
+    patience : float
+        Seconds to wait for another process that writes.
 
     Raises
     ------
@@ -34,7 +40,7 @@ def writer_lock(cache: Path) -> Iterator[None]:
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(cache / LOCK, timeout=0)
+        lock = FileLock(cache / LOCK, timeout=patience)
         lock.acquire()
     except Timeout:
         raise BottleneckError(

@@ -1,7 +1,9 @@
 """Bring a cache's features up to a listing: compute what is missing, and only that."""
 
+import dataclasses
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,17 +79,11 @@ def fill(
             "These weights are RANDOM (%s): good for trying things out, not for results.",
             recipes[0].weights,
         )
-    targets: list[Target] = []
-    damaged: list[Path] = []
     for recipe in recipes:
-        # the plain view has a recipe of its own, shared by whatever augmentation
-        for own in dict.fromkeys((recipe.of_view(0), recipe)):
-            folder = _enter(cache, wanted, own)
-            found = survey(folder)
-            for message in found.damaged.values():
-                _log.warning("%s", message)
-            damaged += found.damaged
-            targets.append(Target(own, own.kept(wanted.views), found.held))
+        _enter(cache, wanted, recipe)
+    targets, damaged = find_targets(cache, recipes, wanted.views)
+    for message in damaged.values():
+        _log.warning("%s", message)
     items = missing_items(listing.ok, targets)
     if items:
         lacking = [t for t in targets if missing_items(listing.ok, [t])]
@@ -101,6 +97,28 @@ def fill(
         shard.unlink(missing_ok=True)
     rows = tuple(_with_failure(row, tally) for row in listing.rows)
     return Filled(recipes, Listing(listing.root, rows))
+
+
+def find_targets(
+    cache: Path, recipes: Sequence[Recipe], views: int
+) -> tuple[list[Target], dict[Path, str]]:
+    """Tell what a cache holds of what is wanted, and which shards are damaged and why.
+
+    Parameters
+    ----------
+    cache : Path
+    recipes : sequence of Recipe
+    views : int
+        Views of each image that are wanted besides the plain one, which has a recipe of its own.
+    """
+    targets = []
+    damaged: dict[Path, str] = {}
+    for recipe in recipes:
+        for own in dict.fromkeys((recipe.of_view(0), recipe.of_view(views))):
+            found = survey(cache / "features" / own.id)
+            damaged |= found.damaged
+            targets.append(Target(own, own.kept(views), found.held))
+    return targets, damaged
 
 
 def _refuse_full_disk(
@@ -190,21 +208,27 @@ def _build(wanted: Wanted, taps: tuple[str, ...], progress: Progress) -> Network
     return network
 
 
-def _enter(cache: Path, wanted: Wanted, recipe: Recipe) -> Path:
+def _enter(cache: Path, wanted: Wanted, recipe: Recipe) -> None:
     """Write down a recipe, or that more weights or views belong to it."""
-    folder = cache / "features" / recipe.id
-    folder.mkdir(parents=True, exist_ok=True)
-    source, views = wanted.weights, recipe.kept(wanted.views).stop - 1
-    try:
-        known = read_recipe(folder)
-    except DamagedRecipeError:
-        write_recipe(folder, RecipeFile(recipe, source.name, (source.fingerprint,), views))
-        return folder
-    fingerprints = tuple(dict.fromkeys((*known.fingerprints, source.fingerprint)))
-    entry = RecipeFile(known.recipe, source.name, fingerprints, max(views, known.views))
-    if (entry.fingerprints, entry.views) != (known.fingerprints, known.views):
-        write_recipe(folder, entry)
-    return folder
+    source = wanted.weights
+    for own in dict.fromkeys((recipe.of_view(0), recipe)):
+        folder = cache / "features" / own.id
+        folder.mkdir(parents=True, exist_ok=True)
+        fingerprints, views = (source.fingerprint,), own.kept(wanted.views).stop - 1
+        entry = RecipeFile(own, source.name, fingerprints, views)
+        try:
+            known = read_recipe(folder)
+        except DamagedRecipeError:
+            write_recipe(folder, entry)
+            continue
+        more = dataclasses.replace(
+            entry,
+            recipe=known.recipe,
+            fingerprints=tuple(dict.fromkeys(known.fingerprints + fingerprints)),
+            views=max(views, known.views),
+        )
+        if (more.fingerprints, more.views) != (known.fingerprints, known.views):
+            write_recipe(folder, more)
 
 
 def _with_failure(row: Row, tally: Tally) -> Row:

@@ -17,13 +17,11 @@ from bottleneck.cache.features import locate
 from bottleneck.cache.listing import OK, DamagedListingError, Listing, read_listing
 from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import Recipe
-from bottleneck.cache.shard import check_shard
-from bottleneck.cache.survey import survey
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
 from bottleneck.extraction.engine import choose_again
-from bottleneck.extraction.fill import fill
-from bottleneck.extraction.plan import Target, missing_items
+from bottleneck.extraction.fill import fill, find_targets
+from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.extraction.scan import scan
 from bottleneck.extraction.tally import Tally
@@ -256,14 +254,10 @@ def _complete(
     progress: Progress,
 ) -> Listing:
     """Compute what features the cache lacks; where it lacks none, nothing is loaded or locked."""
-    targets = []
-    for recipe in recipes:
-        for own in dict.fromkeys((recipe.of_view(0), recipe.of_view(views))):
-            found = survey(cache / "features" / own.id)
-            for shard in found.damaged:
-                # raises: to mend a cache is for who knows its images, and that is not us
-                check_shard(shard)
-            targets.append(Target(own, own.kept(views), found.held))
+    targets, damaged = find_targets(cache, recipes, views)
+    for message in damaged.values():
+        # to mend a cache is for who knows its images, and that is not us
+        raise BottleneckError(message)
     if not missing_items(listing.ok, targets):
         return listing
     recipe = recipes[0]

@@ -1,0 +1,229 @@
+"""The cache as a scikit-learn transformer: from pictures to features."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from bottleneck.bases.network import Pool, Precision
+from bottleneck.cache.features import locate
+from bottleneck.cache.listing import FAILED, Listing, Row, read_listing, write_listing
+from bottleneck.cache.lock import writer_lock
+from bottleneck.cache.recipe import Dtype
+from bottleneck.errors import BottleneckError
+from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
+from bottleneck.extraction.engine import Wanted, choose
+from bottleneck.extraction.fill import Filled, fill, find_targets, readable_recipes
+from bottleneck.extraction.plan import missing_items
+from bottleneck.extraction.progress import no_progress
+from bottleneck.extraction.scan import digest_of, scan
+from bottleneck.extraction.tally import Tally
+from bottleneck.images.decode import Fit
+from bottleneck.images.source import ImageFile, ImageSet
+
+# Seconds to wait for another process that fills the same cache, as the jobs of a grid search do.
+_PATIENCE = 3600.0
+
+
+class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Features of pictures from a frozen base, each computed once and kept in a cache.
+
+    There is nothing to fit, so it may stand in any pipeline, cross-validation or grid search (over
+    `base` and `tap` too): the base runs once for each picture, however often it is asked for.
+
+    Parameters
+    ----------
+    base : str
+        Name of the base.
+    tap : str or sequence of str, optional
+        The layer to keep; features of several are put side by side. By default the last.
+    pool : {"avg", "max", "none"}
+        How a tap's map becomes a vector. Maps that are kept are flattened.
+    weights : str or path
+        As for `bottleneck.extract`.
+    image_size : int, optional
+        Side of the square shown to the base, in pixels; by default what it was trained on.
+    resize : {"squash", "crop"}
+        Scale both sides, or keep proportions and the centre. (`fit` elsewhere, which here is a
+        method.)
+    precision : {"float32", "bfloat16", "float16"}
+    dtype : {"float32", "float16"}, optional
+    seed : int
+        For random weights.
+    cache : path
+        The cache's folder; made if need be.
+    batch_size : int
+    workers : int, optional
+        Threads that read and decode.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> features = BottleneckFeatures(weights="random", image_size=75, cache=example_cache)
+    >>> paths = sorted(example_images.rglob("*.jpg"))
+    >>> labels = [path.parent.name for path in paths]
+    >>> model = make_pipeline(features, LogisticRegression()).fit(paths, labels)
+    >>> model[0].transform(paths).shape, model.predict(paths[:1])
+    ((6, 2048), array(['flower'], dtype='<U6'))
+    """
+
+    def __init__(
+        self,
+        base: str = "inception_v3",
+        *,
+        tap: str | Sequence[str] | None = None,
+        pool: Pool = "avg",
+        weights: str | os.PathLike[str] = "imagenet",
+        image_size: int | None = None,
+        resize: Fit = "squash",
+        precision: Precision = "float32",
+        dtype: Dtype | None = None,
+        seed: int = 0,
+        cache: str | os.PathLike[str] = "cache/features",
+        batch_size: int = BATCH_SIZE,
+        workers: int | None = None,
+    ) -> None:
+        self.base = base
+        self.tap = tap
+        self.pool = pool
+        self.weights = weights
+        self.image_size = image_size
+        self.resize = resize
+        self.precision = precision
+        self.dtype = dtype
+        self.seed = seed
+        self.cache = cache
+        self.batch_size = batch_size
+        self.workers = workers
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - the signature of scikit-learn
+        """Check the parameters.
+
+        Raises
+        ------
+        BottleneckError
+            There is no such base, tap, pool or weights file.
+        """
+        self._wanted()
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.no_validation = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        return tags
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Give the features of pictures, computing those the cache lacks.
+
+        Parameters
+        ----------
+        X : sequence of path, or ndarray of uint8, shape (n, height, width, 3)
+            Paths of pictures in any format we read; or RGB pixels, also as a sequence of arrays of
+            different sizes.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, d)
+            In the order of `X`.
+
+        Raises
+        ------
+        BottleneckError
+            A picture cannot be used, or the weights cannot be had.
+        """
+        cache, wanted = Path(self.cache), self._wanted()
+        threads = Settings().workers if self.workers is None else self.workers
+        settings = Settings(self.batch_size, threads)
+        with writer_lock(cache, patience=_PATIENCE), tempfile.TemporaryDirectory() as scratch:
+            listing, whole = _list(X, cache, wanted, Path(scratch), threads)
+            filled = fill(cache, listing, wanted, settings, Tally(), no_progress)
+            if whole is not None:
+                known = {row.path: row for row in whole.rows + filled.listing.rows}
+                write_listing(cache, Listing(whole.root, tuple(known.values())))
+        rows = _usable(filled)
+        found = locate(cache, filled.recipes, rows, ()).gather(slice(None))
+        return found.X.reshape(len(rows), -1)
+
+    def _wanted(self) -> Wanted:
+        return choose(
+            self.base,
+            self.weights,
+            taps=[self.tap] if isinstance(self.tap, str) else self.tap or (),
+            pool=self.pool,
+            image_size=self.image_size,
+            fit=self.resize,
+            precision=self.precision,
+            dtype=self.dtype,
+            seed=self.seed,
+        )
+
+
+def _list(
+    X: Any, cache: Path, wanted: Wanted, scratch: Path, threads: int
+) -> tuple[Listing, Listing | None]:
+    """List pictures, and give the listing they are to be added to, if any."""
+    if len(X) == 0:
+        raise BottleneckError("BottleneckFeatures was given no pictures; it takes one or more")
+    if all(isinstance(x, (str, os.PathLike)) for x in X):
+        # every path absolute: a set has one root, and these come from anywhere
+        root = Path(Path.cwd().anchor)
+        files = tuple(ImageFile(str(Path(x).absolute())) for x in X)
+        whole = read_listing(cache) or Listing(root, ())
+        # a cache that was made of a folder keeps the listing of that folder
+        mine = whole if whole.root == root else None
+        listing = scan(
+            ImageSet(root, files),
+            mine,
+            workers=threads,
+            retry_failed=False,
+            progress=no_progress,
+        )
+        return listing, mine
+    contents = [_ppm(x) for x in X]
+    rows = [Row(f"{digest}.ppm", digest) for digest in map(digest_of, contents)]
+    # only what has to be computed is written, for the conveyor to read
+    digest = wanted.recognise(readable_recipes(cache))
+    targets = None if digest is None else find_targets(cache, wanted.recipes(digest), 0)[0]
+    missing = (
+        {row.digest for row in rows}
+        if targets is None
+        else {item.digest for item in missing_items(rows, targets)}
+    )
+    for row, content in zip(rows, contents, strict=True):
+        if row.digest in missing:
+            (scratch / row.path).write_bytes(content)
+    return Listing(scratch, tuple(rows)), None
+
+
+def _ppm(x: Any) -> bytes:
+    """Write pixels as the plainest of formats: the same pixels are the same bytes for ever."""
+    pixels = np.asarray(x)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise BottleneckError(
+            "BottleneckFeatures takes paths, or RGB pixels as uint8 of shape (height, width, 3), not "
+            f"{pixels.dtype} of shape {pixels.shape}"
+        )
+    height, width, _ = pixels.shape
+    return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()
+
+
+def _usable(filled: Filled) -> tuple[Row, ...]:
+    failed = [row for row in filled.listing.rows if row.status == FAILED]
+    if failed:
+        raise BottleneckError(
+            f"{len(failed)} of {len(filled.listing.rows)} pictures cannot be used, the first {failed[0].path!r}: "
+            f"{failed[0].reason}; leave them out"
+        )
+    return filled.listing.rows
