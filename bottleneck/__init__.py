@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bottleneck.cache.store import FeatureCache
     from bottleneck.errors import BottleneckError
+    from bottleneck.evaluate.advise import advise
     from bottleneck.extraction.extract import extract
     from bottleneck.extraction.transformer import BottleneckFeatures
     from bottleneck.heads.fit import fit_head
@@ -24,6 +25,7 @@ __all__ = [
     "BottleneckError",
     "BottleneckFeatures",
     "FeatureCache",
+    "advise",
     "extract",
     "fit_head",
     "predict",
@@ -36,6 +38,7 @@ _HOMES = {
     "BottleneckError": "bottleneck.errors",
     "BottleneckFeatures": "bottleneck.extraction.transformer",
     "FeatureCache": "bottleneck.cache.store",
+    "advise": "bottleneck.evaluate.advise",
     "extract": "bottleneck.extraction.extract",
     "fit_head": "bottleneck.heads.fit",
     "predict": "bottleneck.serve.predict",

@@ -75,6 +75,9 @@ def extract(
         terminal.result_json(report.to_dict())
     else:
         terminal.result(str(report))
-        several = len(FeatureCache(cache).folders) > 1
-        chosen = "".join(f" --recipe {name}" for name in report.recipes) if several else ""
-        terminal.say(f"Next: bottleneck fit-head {cache} --head logistic{chosen}")
+        if len(report.recipes) > 1:
+            terminal.say(f"Next: bottleneck advise {cache}")
+        else:
+            several = len(FeatureCache(cache).folders) > 1
+            chosen = f" --recipe {report.recipes[0]}" if several else ""
+            terminal.say(f"Next: bottleneck fit-head {cache} --head logistic{chosen}")
