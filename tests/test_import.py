@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bottleneck.cli.main import COMMANDS
 from tests.commandline import Cli
 
 HEAVY = ("tensorflow", "keras", "sklearn", "h5py", "numpy", "PIL")
@@ -49,6 +50,15 @@ def test_help_and_refusals_start_without_tensorflow(arguments: list[str], tmp_pa
     loaded = run_python(code, cwd=tmp_path).split()
     assert "bottleneck.cli.main" in loaded
     assert not {"tensorflow", "keras"} & set(loaded)
+    if arguments == ["--help"]:
+        assert not set(HEAVY) & set(loaded)
+
+
+def test_the_list_of_commands_says_of_each_what_it_says_itself(cli: Cli) -> None:
+    for name, line in COMMANDS.items():
+        itself = " ".join(cli(name, "--help").stdout.replace("│", " ").split())
+        assert line in itself
+    assert all(name in cli("--help").stdout for name in COMMANDS)
 
 
 def test_a_logistic_head_is_fitted_and_served_from_a_cache_without_tensorflow(

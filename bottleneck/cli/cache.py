@@ -11,6 +11,7 @@ from bottleneck.cache.prune import prune as run_prune
 from bottleneck.cache.store import FeatureCache
 from bottleneck.cache.verify import verify as run_verify
 from bottleneck.cli import options, terminal
+from bottleneck.cli.bars import progress_bar
 
 app = typer.Typer(
     help="Look into a cache, check it, mend it, and make it smaller.", no_args_is_help=True
@@ -88,7 +89,7 @@ def repair(
     # the only one of these commands that may have to run a base
     from bottleneck.extraction.repair import repair as run_repair
 
-    with terminal.progress_bar() as progress:
+    with progress_bar() as progress:
         repaired = run_repair(cache, weights=weights, progress=progress)
     if json:
         terminal.result_json({"cache": str(cache), **dataclasses.asdict(repaired)})

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bottleneck.cli import options, terminal
+from bottleneck.cli.bars import progress_bar
 from bottleneck.cli.fit_head import metrics_table
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.extract import extract
@@ -69,7 +70,7 @@ def write_digits(folder: Path) -> None:
 
 
 def _extract(images: Path, cache: Path) -> tuple[ExtractReport, str]:
-    with terminal.progress_bar() as progress:
+    with progress_bar() as progress:
         try:
             report = extract(images, cache, image_size=_IMAGE_SIZE, progress=progress)
         except BottleneckError as error:

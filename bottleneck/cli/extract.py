@@ -8,6 +8,7 @@ import typer
 from bottleneck.cache.recipe import PLAIN
 from bottleneck.cache.store import FeatureCache
 from bottleneck.cli import options, terminal
+from bottleneck.cli.bars import progress_bar
 from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS
 from bottleneck.extraction.extract import extract as run_extract
 from bottleneck.images.decode import MAX_PIXELS
@@ -42,7 +43,7 @@ def extract(
     debug: options.Debug = False,
 ) -> None:
     """Run a frozen base over an image set and keep its features, computing only what is missing."""
-    with terminal.progress_bar() as progress:
+    with progress_bar() as progress:
         report = run_extract(
             images,
             cache,

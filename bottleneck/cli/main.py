@@ -5,28 +5,60 @@ import os
 import signal
 import sys
 import traceback
+from importlib import import_module
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-from bottleneck.cli import advise, bases, cache, demo, extract, fit_head, predict, terminal
+from bottleneck.cli import terminal
 from bottleneck.errors import BottleneckError
 
-app = typer.Typer(
-    name="bottleneck",
-    help="Transfer learning on images: run a frozen base once, keep its features, fit heads in seconds.",
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("extract")(extract.extract)
-app.command("fit-head")(fit_head.fit_head)
-app.command("advise")(advise.advise)
-app.command("predict")(predict.predict)
-app.add_typer(bases.app, name="bases")
-app.add_typer(cache.app, name="cache")
-app.command("demo")(demo.demo)
+# Each is the function of that name in the module of that name, or the commands in its `app`. What the
+# list of them says of each stands here as well, so that to show it need not load them all: NumPy, h5py
+# and scikit-learn take a second.
+COMMANDS = {
+    "extract": "Run a frozen base over an image set and keep its features, computing only what is missing.",
+    "fit-head": "Fit a head on cached features and leave a run behind.",
+    "advise": "Say what to try next: which tap, a head alone or fine-tuning, and on what evidence.",
+    "predict": "Predict the classes of pictures with a run.",
+    "bases": "The networks there are, and their weights.",
+    "cache": "Look into a cache, check it, mend it, and make it smaller.",
+    "demo": "Run the main job on 1,797 real handwritten digits: extract, extract again, fit two heads.",
+}
+
+
+def build(asked: str | None) -> typer.Typer:
+    """Put the command line together.
+
+    Parameters
+    ----------
+    asked : str or None
+        The command that is to run; of the others only the name and a line of help are there.
+    """
+    app = typer.Typer(
+        name="bottleneck",
+        help="Transfer learning on images: run a frozen base once, keep its features, fit heads in seconds.",
+        no_args_is_help=True,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name, line in COMMANDS.items():
+        if name != asked:
+            app.command(name, help=line)(_not_loaded)
+            continue
+        own = name.replace("-", "_")
+        module = import_module(f"bottleneck.cli.{own}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name, help=line)
+        else:
+            app.command(name, help=line)(getattr(module, own))
+    return app
+
+
+def _not_loaded() -> None:
+    raise AssertionError("a command was run that is not the one asked for")
 
 
 # what typer makes of Ctrl-C, and of a SIGTERM, which we make a Ctrl-C of
@@ -40,7 +72,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -60,8 +91,10 @@ def main() -> None:
         signal.signal(number, _interrupt)
     terminal.show_messages()
     _tell_of_namesake()
+    # options that go before it take no values
+    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
-        code = app(standalone_mode=False)
+        code = build(asked)(standalone_mode=False)
     except typer.TyperException as error:
         terminal.error(f"{error.format_message()} (see: bottleneck --help)")
         code = error.exit_code

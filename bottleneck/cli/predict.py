@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bottleneck.cli import options, terminal
+from bottleneck.cli.bars import progress_bar
 from bottleneck.extraction.conveyor import BATCH_SIZE
 from bottleneck.images.decode import MAX_PIXELS
 from bottleneck.serve.predict import predict as run_predict
@@ -33,7 +34,7 @@ def predict(
     debug: options.Debug = False,
 ) -> None:
     """Predict the classes of pictures with a run."""
-    with terminal.progress_bar() as progress:
+    with progress_bar() as progress:
         predictions = run_predict(
             run,
             images,
