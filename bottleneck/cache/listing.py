@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from bottleneck.cache.atomic import write_atomically
 from bottleneck.cache.recipe import refuse_newer
@@ -141,12 +142,18 @@ def read_listing(folder: Path) -> Listing | None:
         raise DamagedListingError(_damaged(file_path)) from error
     if _checksum(root, columns) != checksum:
         raise DamagedListingError(_damaged(file_path))
-    columns |= {name: [os.fsdecode(value) for value in columns[name]] for name in _TEXTS}
-    columns["digest"] = np.char.decode(columns["digest"], "ascii").tolist()
+    columns |= {name: _decoded(columns[name]) for name in _TEXTS}
+    columns["digest"] = columns["digest"].astype("U64").tolist()
     columns |= {name: columns[name].tolist() for name in _NUMBERS}
     columns |= {name: [value or None for value in columns[name]] for name in ("label", "split")}
     rows = map(Row._make, zip(*(columns[name] for name in Row._fields), strict=True))
     return Listing(Path(os.fsdecode(root)), tuple(rows))
+
+
+def _decoded(values: NDArray[np.object_]) -> list[str]:
+    """Decode file names and other texts, all at once: one by one takes ten times as long."""
+    # none of them has a zero byte in it, for HDF5 would end it there
+    return os.fsdecode(b"\0".join(values)).split("\0") if len(values) else []
 
 
 def _damaged(file: Path) -> str:

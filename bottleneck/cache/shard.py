@@ -138,7 +138,7 @@ def read_shard(path: Path, *, check: bool = True) -> Shard:
         features = np.memmap(
             path, stored.dtype, mode="r", offset=stored.id.get_offset(), shape=stored.shape
         )
-        digests = np.char.decode(file["digests"][:], "ascii").tolist()
+        digests = file["digests"][:].astype("U64").tolist()
         recipe = Recipe.from_dict(json.loads(file.attrs["recipe"]))
         return Shard(path, recipe, digests, file["views"][:], features)
 

@@ -176,7 +176,8 @@ def extract(
             )
             raise
         # The listing comes last: where there is one, an extraction has come to its end
-        write_listing(place, filled.listing)
+        if filled.listing != known:
+            write_listing(place, filled.listing)
     _tell_of_failures(filled.listing)
     return _report(place, filled, views, tally, time.perf_counter() - started)
 

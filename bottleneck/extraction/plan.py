@@ -66,16 +66,20 @@ def missing_items(rows: Iterable[Row], targets: Sequence[Target]) -> list[Item]:
     >>> missing_items(rows, [Target(recipe, range(1), held={0: {"2e"}})])
     [Item(digest='1f', paths=('a.jpg', 'copy of a.jpg'), views=(0,))]
     """
-    views = sorted({view for target in targets for view in target.views})
+    listed = tuple(rows)
+    digests = {row.digest for row in listed}
+    lacking: dict[str, list[int]] = {}
+    for view in sorted({view for target in targets for view in target.views}):
+        held = [target.held.get(view, ()) for target in targets if view in target.views]
+        # whole sets at once: of a large set that has not changed nothing is left
+        for digest in set().union(*(digests.difference(some) for some in held)):
+            lacking.setdefault(digest, []).append(view)
     paths: dict[str, list[str]] = {}
-    for row in rows:
-        paths.setdefault(row.digest, []).append(row.path)
-    items = []
-    for digest, named in paths.items():
-        lacking = tuple(v for v in views if any(target.lacks(digest, v) for target in targets))
-        if lacking:
-            items.append(Item(digest, tuple(named), lacking))
-    return items
+    if lacking:
+        for row in listed:
+            if row.digest in lacking:
+                paths.setdefault(row.digest, []).append(row.path)
+    return [Item(digest, tuple(named), tuple(lacking[digest])) for digest, named in paths.items()]
 
 
 def plan_tasks(items: list[Item], rows_per_task: int) -> list[Task]:

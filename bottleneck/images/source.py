@@ -2,12 +2,14 @@
 
 import csv
 import errno
+import functools
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bottleneck.errors import BottleneckError
 from bottleneck.images.decode import UnreadableImageError
@@ -47,8 +49,7 @@ SPLITS = {
 }
 
 
-@dataclass(frozen=True)
-class ImageFile:
+class ImageFile(NamedTuple):
     """One picture of a set, not opened yet.
 
     Attributes
@@ -166,17 +167,26 @@ def _read_folder(top: Path) -> ImageSet:
     entries = []
     ignored: Counter[str] = Counter()
     for path, problem in sorted(_walk(top)):
-        suffix = os.path.splitext(path)[1].lower()
-        if problem is None and suffix not in EXTENSIONS:
-            ignored[suffix or "(none)"] += 1
-        else:
-            entries.append((path, problem))
+        if problem is None and path[path.rfind(".") :] not in EXTENSIONS:
+            suffix = os.path.splitext(path)[1].lower()
+            if suffix not in EXTENSIONS:
+                ignored[suffix or "(none)"] += 1
+                continue
+        entries.append((path, problem))
     upper = {path.split(os.sep, 1)[0] for path, _ in entries if os.sep in path}
     names_splits = bool(upper) and all(name.lower() in SPLITS for name in upper)
     if not names_splits:
         _refuse_mixed(top, upper, [path for path, _ in entries])
+    # asked once for each folder, not for each of its pictures
+    of_folder = functools.cache(
+        lambda folder: _label_and_split([*folder.split(os.sep), ""], names_splits)
+    )
     files = [
-        ImageFile(path, *_label_and_split(path.split(os.sep), names_splits), problem)
+        ImageFile(
+            path,
+            *(of_folder(path[: path.rfind(os.sep)]) if os.sep in path else (None, None)),
+            problem,
+        )
         for path, problem in entries
     ]
     return ImageSet(top.resolve(), tuple(files), tuple(sorted(ignored)))
@@ -221,7 +231,7 @@ def _walk(top: Path) -> Iterator[tuple[str, str | None]]:
         for child in children:
             if child.name.startswith("."):
                 continue  # .DS_Store, ._picture.jpg, .ipynb_checkpoints
-            path = os.path.join(folder, child.name)
+            path = f"{folder}{os.sep}{child.name}" if folder else child.name
             try:
                 is_folder = child.is_dir()
             except OSError:
