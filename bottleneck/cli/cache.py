@@ -39,9 +39,10 @@ def info(cache: options.Cache, json: options.Json = False, debug: options.Debug 
         for row in failed:
             terminal.result(f"  failed: {row.path!r}: {row.reason}")
     for entry in found.recipes:
+        views = f" of {entry.views} views" if entry.views else ""
         terminal.result(
             f"{entry.recipe.id}: weights {entry.recipe.weights}, "
-            f"{entry.rows:,} rows in {entry.shards:,} shards, {entry.bytes / 1e6:.1f} MB; "
+            f"{entry.rows:,} rows{views} in {entry.shards:,} shards, {entry.bytes / 1e6:.1f} MB; "
             f"{entry.missing:,} images lack features, {entry.unlisted:,} rows are of unlisted images"
         )
 
