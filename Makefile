@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test check format bench clean
+.PHONY: install demo test test-long check format bench clean
 
 install: $(READY)
 
@@ -19,6 +19,10 @@ demo: $(READY)
 
 test: check
 	$(BIN)/pytest
+
+# what is left out of `make test`: each member of each family of bases
+test-long: $(READY)
+	$(BIN)/pytest -m rare
 
 check: $(READY)
 	$(BIN)/ruff format --check .

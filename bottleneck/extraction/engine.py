@@ -5,8 +5,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from bottleneck.bases.backbone import find_backbone_again, is_backbone
+from bottleneck.bases.base import Base, find_size, find_tap
 from bottleneck.bases.network import POOLS, Network, Pool, build_network
-from bottleneck.bases.registry import Base, find_base, find_size, find_tap
+from bottleneck.bases.registry import find_base
 from bottleneck.bases.weights import WeightsSource, find_weights
 from bottleneck.cache.recipe import Recipe, RecipeFile
 from bottleneck.errors import BottleneckError
@@ -55,21 +57,22 @@ class Wanted:
 
     def build(self) -> Network:
         """Build the network; this imports Keras. The one built last is kept."""
-        return _build(self.base.name, self.weights, self.tap, self.pool, self.image_size)
+        return _build(self.base, self.weights, self.tap, self.pool, self.image_size)
 
 
 # One, and not more, for it takes a hundred megabytes. It is what makes a second call in the same
 # process, to predict another picture say, start at once.
 @functools.lru_cache(maxsize=1)
-def _build(base: str, weights: WeightsSource, tap: str, pool: Pool, image_size: int) -> Network:
+def _build(base: Base, weights: WeightsSource, tap: str, pool: Pool, image_size: int) -> Network:
     # a file of weights is known by its contents, so another file of the same name is built anew
-    return build_network(find_base(base), weights, tap, pool, image_size)
+    return build_network(base, weights, tap, pool, image_size)
 
 
 def choose(
-    base: str,
-    weights: str | os.PathLike[str],
+    base: str | os.PathLike[str] | Base,
+    weights: str | os.PathLike[str] | None = None,
     *,
+    preprocessing: str | None = None,
     tap: str | None = None,
     drop_blocks: int = 0,
     pool: Pool = "avg",
@@ -84,7 +87,11 @@ def choose(
     BottleneckError
         There is no such base, block, pool, fit or weights file, or the base does not take the size.
     """
-    found = find_base(base)
+    found = base if isinstance(base, Base) else find_base(os.fspath(base), preprocessing)
+    if found.file is not None and weights is not None:
+        raise BottleneckError(
+            f"{found.file} brings its own weights; leave --weights out, or give the name of a base with --base"
+        )
     for option, value, known in (("--pool", pool, POOLS), ("--fit", fit, FITS)):
         if value not in known:
             raise BottleneckError(f"unknown value {value!r} for {option}: {', '.join(known)}")
@@ -92,7 +99,7 @@ def choose(
         base=found,
         tap=find_tap(found, tap, drop_blocks),
         image_size=find_size(found, image_size),
-        weights=find_weights(weights, seed),
+        weights=find_weights(weights or found.file or "imagenet", seed),
         pool=pool,
         fit=fit,
     )
@@ -106,9 +113,10 @@ def choose_again(recipe: Recipe, weights: str | os.PathLike[str]) -> Wanted:
     BottleneckError
         This version cannot make them any more, or there is no such weights file.
     """
+    own = is_backbone(recipe.base)
     wanted = choose(
-        recipe.base,
-        weights,
+        find_backbone_again(recipe.base, Path(weights)) if own else recipe.base,
+        None if own else weights,
         tap=recipe.tap,
         pool=recipe.pool,
         image_size=recipe.image_size,

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from bottleneck.bases.backend import load_keras
-from bottleneck.bases.registry import BASES, Base
+from bottleneck.bases.base import Base
+from bottleneck.bases.registry import BASES
 from bottleneck.bases.weights import build_with_weights, find_weights, tensor_digest
 from bottleneck.errors import BottleneckError
 
@@ -173,6 +174,55 @@ def test_the_same_weights_have_the_same_digest_in_every_container(
     assert tensor_digest(model) == tensor_digest(trained)
     for ours, theirs in zip(tensors(model), tensors(trained), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "efficientnet_b0",  # its normalisation has a mean, a variance and a count
+        "convnext_tiny",  # some of its layers are networks of their own
+    ],
+)
+def test_weights_of_layers_of_every_kind_are_read_from_both_formats(
+    keras: Any, tmp_path: Path, name: str
+) -> None:
+    base = BASES[name]
+    builder = getattr(keras.applications, base.builder.split(":")[1])
+    theirs = builder(weights=None, include_top=False, input_shape=(32, 32, 3))
+    rng = np.random.default_rng(2)
+    for variable in theirs.weights:
+        if "float" in variable.dtype:
+            variable.assign(rng.standard_normal(variable.shape, dtype=np.float32))
+    for container in (
+        "new.weights.h5",
+        "legacy.h5",
+    ):  # the others are these with something around them
+        CONTAINERS[container](theirs, tmp_path / container)
+        ours = build_with_weights(base, find_weights(tmp_path / container), 32)
+        assert tensor_digest(ours) == tensor_digest(theirs), container
+
+
+def test_an_efficientnet_with_weights_from_a_file_is_the_one_keras_downloads(
+    keras: Any, tmp_path: Path
+) -> None:
+    # Where Keras downloads the weights it divides normalised pixels by the root of the deviation, and
+    # where it reads them from a file it does not: a file made with the one gave other features there.
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    theirs = keras.applications.EfficientNetB0(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+    normalization = theirs.get_layer(index=2)
+    normalization.set_weights([mean, deviation, np.array(0)])  # as in the public weights
+    theirs.save_weights(tmp_path / "b0.weights.h5")
+    ours = build_with_weights(
+        BASES["efficientnet_b0"], find_weights(tmp_path / "b0.weights.h5"), 32
+    )
+    pixels = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    normalised = ((pixels / 255 - mean) / deviation).astype(np.float32)
+    above = keras.Model(normalization.output, theirs.output)
+    expected = np.asarray(above(normalised, training=False))
+    np.testing.assert_allclose(ours(pixels, training=False), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_the_digest_tells_values_shapes_and_order_apart(keras: Any) -> None:

@@ -47,7 +47,7 @@ def place(few_images: Path, few_cache: Path, few_run: Path, tmp_path: Path) -> P
             "extract images --cache c --base inception_v2",
             ["unknown base", "did you mean inception_v"],
         ),
-        ("extract images --cache c --base zzz", ["unknown base 'zzz'", "--base: inception_v3"]),
+        ("extract images --cache c --base zzz", ["unknown base 'zzz'", "--base", "bases list"]),
         (
             "extract images --cache c --image-size 74",
             ["image size 74 is too small", "75", "--image-size"],
