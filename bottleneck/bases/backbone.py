@@ -53,15 +53,14 @@ def find_backbone(file: Path, preprocessing: str | None) -> Base:
         )
     try:
         with zipfile.ZipFile(file) as archive:
-            content = archive.read("config.json")
-        config = json.loads(content)
+            config = json.loads(archive.read("config.json"), object_hook=_without_addresses)
     except (*_UNREADABLE, ValueError) as error:
         raise BottleneckError(f"{file} is not a {SUFFIX} file: {error}") from error
     side = _side(file, config)
     # only what a folder's name may have
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", file.stem)[:_STEM_LENGTH].strip("-.") or "backbone"
     # 8 digits: enough to tell apart what somebody calls by the same name
-    digest = hashlib.sha256(content).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(config["config"], sort_keys=True).encode()).hexdigest()[:8]
     return Base(
         name=f"{stem}-{preprocessing}-{digest}",
         builder="keras.models:load_model",
@@ -140,6 +139,12 @@ def load_backbone(base: Base, image_size: int) -> Any:
         model.set_weights(flexible.get_weights())
     # a Sequential, or one that takes a list, becomes like the others
     return keras.Model(model.inputs[0], model.outputs[0])
+
+
+def _without_addresses(described: dict[str, Any]) -> dict[str, Any]:
+    # where an object lay in memory when it was saved: other for the same network the next time
+    described.pop("shared_object_id", None)
+    return described
 
 
 def _side(file: Path, config: Any) -> int | None:

@@ -89,17 +89,33 @@ def test_the_lower_and_the_upper_part_make_the_whole_at_every_tap(base: Base, mo
     import keras
 
     x = np.random.default_rng(0).uniform(-1, 1, (1, *model.input_shape[1:])).astype(np.float32)
-    halves = {tap: split_at(base, model, tap) for tap in cuts(base, model)}
-    # all the lower parts at once, and the upper ones as they are: to compile each takes seconds
-    below = keras.Model(model.input, [lower.output for lower, _ in halves.values()])
-    *values, whole = keras.Model(model.input, [*below.outputs, model.output]).predict_on_batch(x)
-    for (tap, (_, upper)), value in zip(halves.items(), values, strict=True):
-        assert distance(upper(value, training=False), whole) < 1e-4, tap
+    taps = cuts(base, model)
+    halves = [split_at(base, model, tap) for tap in taps]
+    # all the lower parts at once: to compile each takes seconds
+    maps = [*(lower.output for lower, _ in halves), model.output]
+    values = keras.Model(model.input, maps).predict_on_batch(x)
+    # To run each upper part takes long as well. It is what lies between its cut and the next, which is
+    # run, and the upper part above that; the lowest is run as a whole.
+    for place, (tap, (_, upper)) in enumerate(zip(taps, halves, strict=True)):
+        between = keras.Model(maps[place], maps[place + 1])
+        found = between(values[place], training=False)
+        assert distance(found, values[place + 1]) < 1e-4, tap
+        above = operations(halves[place + 1][1]) if place + 1 < len(halves) else set()
+        assert operations(upper) == operations(between) | above, tap
         # cut, and not merely the whole once more
         assert len(upper.layers) < len(model.layers)
-    first, upper = next(iter(halves.values()))
+    first, upper = halves[0]
     assert distance(first(x, training=False), values[0]) < 1e-4
-    assert distance(upper(0 * values[0], training=False), whole) > 0.1
+    assert distance(upper(values[0], training=False), values[-1]) < 1e-4
+    assert distance(upper(0 * values[0], training=False), values[-1]) > 0.1
+
+
+def operations(model: Any) -> set[int]:
+    """What a part of a network does, without the input it begins with."""
+    import keras
+
+    inputs = keras.layers.InputLayer
+    return {id(step) for step in model.operations if not isinstance(step, inputs)}
 
 
 def cuts(base: Base, model: Any) -> list[str]:
