@@ -1,6 +1,7 @@
 """What must be known of a network to use it as a base."""
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -97,8 +98,8 @@ class Base:
 
     @property
     def argument(self) -> str:
-        """What ``--base`` takes for it."""
-        return self.file or self.name
+        """What ``--base`` takes for it, on a command line."""
+        return shlex.quote(self.file) if self.file else self.name
 
 
 def find_tap(base: Base, tap: str | None, drop_blocks: int = 0) -> str:

@@ -59,9 +59,9 @@ def show(
     taps = describe_taps(base, size, timed=timed)
     if json:
         listed = [dataclasses.asdict(tap) for tap in taps]
-        terminal.result_json({"base": base.argument, "image_size": size, "taps": listed})
+        terminal.result_json({"base": base.file or base.name, "image_size": size, "taps": listed})
         return
-    terminal.result(f"{base.argument} at {size} pixels: {base.source}")
+    terminal.result(f"{base.file or base.name} at {size} pixels: {base.source}")
     terminal.result(
         f"{'tap':<26} {'map':>14} {'params below':>13} {'above':>12} "
         f"{'Mult-adds below':>16} {'above':>8} {'time below':>11} {'bytes pooled':>13} {'map':>10}"
