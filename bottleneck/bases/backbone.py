@@ -137,8 +137,18 @@ def load_backbone(base: Base, image_size: int) -> Any:
         except ValueError as error:  # what it was built from once, only the size can be wrong with
             raise empty_map(base, image_size) from error
         model.set_weights(flexible.get_weights())
+        finalize_statistics(model)
     # a Sequential, or one that takes a list, becomes like the others
     return keras.Model(model.inputs[0], model.outputs[0])
+
+
+def finalize_statistics(model: Any) -> None:
+    """Let layers of normalisation, which work with a copy of their weights, take in new ones."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            finalize_statistics(layer)
+        elif isinstance(layer, load_keras().layers.Normalization):
+            layer.finalize_state()
 
 
 def _without_addresses(described: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from bottleneck.bases.backbone import load_backbone
+from bottleneck.bases.backbone import finalize_statistics, load_backbone
 from bottleneck.bases.backend import load_keras
 from bottleneck.bases.base import Base, empty_map
 from bottleneck.bases.timm import fill_inception_v4, read_safetensors
@@ -213,9 +213,8 @@ def _with_imagenet(base: Base, builder: Any, shape: tuple[int, int, int]) -> Any
             return builder(weights="imagenet", include_top=False, input_shape=shape, **base.options)
     except Exception as error:  # Keras raises a bare Exception here
         if isinstance(error, ValueError):
-            _build_empty(
-                base, builder, shape
-            )  # raises if it is the size, and no download gone wrong
+            # a download gone wrong, or the size: if it is the size, that is raised here
+            _build_empty(base, builder, shape)
         raise BottleneckError(
             f"the ImageNet weights of {base.name} could not be downloaded ({_one_line(error)}). Without a network, "
             "give a file with --weights FILE; on a machine that has one, make it with: python -c "
@@ -272,9 +271,7 @@ def _fill_from_h5(model: Any, base: Base, h5: Path, named: Path) -> None:
             _refuse_difference(base, named, pairs)
             for pair in pairs:
                 pair.variable.assign(pair.tensor[()])
-            for layer in model.layers:
-                if isinstance(layer, load_keras().layers.Normalization):
-                    layer.finalize_state()  # it works with a copy of its mean and variance
+            finalize_statistics(model)
     except OSError as error:
         raise BottleneckError(f"{named} is not a readable HDF5 file: {_one_line(error)}") from error
     except (KeyError, AttributeError, TypeError, ValueError) as error:  # a layout of its own

@@ -99,7 +99,7 @@ def choose(
         base=found,
         tap=find_tap(found, tap, drop_blocks),
         image_size=find_size(found, image_size),
-        weights=find_weights(weights or found.file or "imagenet", seed),
+        weights=find_weights(found.file or ("imagenet" if weights is None else weights), seed),
         pool=pool,
         fit=fit,
     )

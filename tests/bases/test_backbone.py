@@ -36,14 +36,17 @@ def keras() -> Any:
 
 
 def small(keras: Any, side: int | None, *, seed: int = 0, filters: int = 4) -> Any:
-    """A network with a branch, a normalisation, and a network within it."""
+    """A network with a branch, normalisation of both kinds, and a network within it."""
     layers = keras.layers
     keras.utils.set_random_seed(seed)
     pixels = keras.Input((side, side, 3), name="pixels")
     stem = keras.Sequential(
         [layers.Conv2D(filters, 3, strides=2, padding="same"), layers.ReLU()], name="stem"
     )
-    x = stem(pixels)
+    prepare = layers.Normalization(name="prepare")
+    x = stem(prepare(pixels))
+    prepare.set_weights([np.array([0.1, 0.2, 0.3]), np.array([4.0, 5.0, 6.0]), np.array(7)])
+    prepare.finalize_state()
     x = layers.BatchNormalization(name="norm")(x)
     x = layers.Add(name="joined")([x, layers.Conv2D(filters, 1, name="branch")(x)])
     x = layers.MaxPooling2D(name="pool")(x)
@@ -147,7 +150,7 @@ def test_features_are_those_of_the_network_on_pixels_as_keras_prepares_them(
         )
         network = wanted.build()
         assert network.weights_digest == tensor_digest(model)
-        expected = np.asarray(model(prepared, training=False))
+        expected = keras.ops.convert_to_numpy(model(prepared, training=False))
         np.testing.assert_allclose(network.features(pixels), expected, rtol=1e-3, atol=1e-3)
 
 

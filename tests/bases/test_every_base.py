@@ -42,8 +42,15 @@ def model(base: Base) -> Any:
     return build_with_weights(base, find_weights("random"), base.min_size)
 
 
-def distance(found: object, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(np.asarray(found) - expected) / np.linalg.norm(expected))
+def distance(found: Any, expected: Any) -> float:
+    found, expected = map(numpy, (found, expected))
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def numpy(tensor: Any) -> np.ndarray:
+    import keras
+
+    return keras.ops.convert_to_numpy(tensor)
 
 
 @pytest.mark.parametrize("base", EVERY, ids=[base.name for base in EVERY])
@@ -79,7 +86,7 @@ def test_with_random_weights_it_tells_pictures_apart(
 ) -> None:
     size = (base.min_size, base.min_size)
     pixels = np.stack([np.asarray(photograph.resize(size)) for photograph in photographs])
-    one, other = np.asarray(model(preprocess(pixels, base.preprocessing), training=False))
+    one, other = numpy(model(preprocess(pixels, base.preprocessing), training=False))
     assert np.isfinite(one).all()
     assert distance(other, one) > 0.01
 
@@ -94,13 +101,13 @@ def test_the_lower_and_the_upper_part_make_the_whole_at_every_tap(base: Base, mo
     # All the lower parts at once. None of it is compiled, or rounding in a deep network would differ.
     maps = [*(lower.output for lower, _ in halves), model.output]
     values = keras.Model(model.input, maps)(x, training=False)
-    *_, whole = map(np.asarray, values)
+    whole = values[-1]
     # To run each upper part takes long as well. It is what lies between its cut and the next, which is
     # run, and the upper part above that; the lowest is run as a whole.
     for place, (tap, (_, upper)) in enumerate(zip(taps, halves, strict=True)):
         between = keras.Model(maps[place], maps[place + 1])
         found = between(values[place], training=False)
-        assert distance(found, np.asarray(values[place + 1])) < 1e-4, tap
+        assert distance(found, values[place + 1]) < 1e-4, tap
         above = operations(halves[place + 1][1]) if place + 1 < len(halves) else set()
         assert operations(upper) == operations(between) | above, tap
         # cut, and not merely the whole once more
