@@ -133,7 +133,10 @@ def _build_empty(base: Base, builder: Any, shape: tuple[int, int, int]) -> Any:
         model = builder(weights=None, include_top=False, input_shape=shape, **base.options)
         if base.normalised_scale is not None:
             model = _scale_normalised(model, list(base.normalised_scale))
-    except ValueError as error:  # without weights, the size is all that can be wrong
+    except ValueError as error:
+        if "backend" in str(error):
+            raise BottleneckError(f"{base.name} cannot be built: {_one_line(error)}") from error
+        # without weights, the size is all else that can be wrong
         raise empty_map(base, shape[0]) from error
     finally:
         random.setstate(drawn)  # Keras took from it for initial values that are overwritten now
