@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 READY := $(VENV)/.ready
 
-.PHONY: install demo test check format bench clean
+.PHONY: install demo test test-long check format bench clean
 
 install: $(READY)
 
@@ -21,6 +21,10 @@ demo: $(READY)
 
 test: check
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+# what is left out of `make test`: each member of each family of bases
+test-long: $(READY)
+	$(BIN)/pytest -m rare
 
 check: $(READY)
 	$(BIN)/ruff format --check .

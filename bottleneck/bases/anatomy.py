@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from bottleneck.bases.backend import load_keras
+from bottleneck.bases.base import TOP, Base
 from bottleneck.bases.network import tap_tensor
-from bottleneck.bases.registry import Base
+from bottleneck.bases.split import find_cuts
 from bottleneck.bases.weights import build_with_weights, find_weights
 
 # Images to a batch, and batches, when the time is taken; of these the fastest counts.
@@ -50,6 +51,9 @@ class TapAnatomy:
 def describe_taps(base: Base, image_size: int, *, timed: bool = False) -> tuple[TapAnatomy, ...]:
     """Describe every tap of a base, from the lowest to the highest.
 
+    Where the blocks of a base are not listed, it is the layers it can be cut at, see
+    `bottleneck.bases.split.find_cuts`, and the top.
+
     Parameters
     ----------
     base : Base
@@ -66,11 +70,11 @@ def describe_taps(base: Base, image_size: int, *, timed: bool = False) -> tuple[
     ('block1_pool', (16, 16, 64), 38720, 39518208)
     """
     keras = load_keras()
-    whole = build_with_weights(base, find_weights("random"), image_size)
+    whole = build_with_weights(base, find_weights(base.file or "random"), image_size)
     parameters, work = whole.count_params(), _multiply_adds(whole)
     seconds = _seconds(whole) if timed else None
     taps = []
-    for tap in base.taps:
+    for tap in base.taps if base.taps != (TOP,) else (*find_cuts(base, whole), TOP):
         below = keras.Model(whole.input, tap_tensor(base, whole, tap))
         shape = tuple(below.output_shape[1:])
         done = _multiply_adds(below)
@@ -85,7 +89,7 @@ def describe_taps(base: Base, image_size: int, *, timed: bool = False) -> tuple[
                 multiply_adds_above=work - done,
                 time_below=None if seconds is None else min(_seconds(below) / seconds, 1.0),
                 bytes_pooled=4 * shape[-1],  # float32
-                bytes_map=4 * int(np.prod(shape)),
+                bytes_map=2 * int(np.prod(shape)),  # float16, as maps are kept by default
             )
         )
     return tuple(taps)
@@ -96,6 +100,10 @@ def _multiply_adds(model: Any) -> int:
 
 
 def _multiply_adds_of(layer: Any) -> int:
+    keras = load_keras()
+    if isinstance(layer, keras.Model):  # its own maps may be of no certain size
+        given = keras.Operation.input.fget(layer).shape[1:]
+        return _multiply_adds(keras.models.clone_model(layer, input_tensors=keras.Input(given)))
     # every place of the output takes each number of the kernel once, and is summed over what it sees
     kernels = [v for v in layer.weights if len(v.shape) in {2, 4} and "kernel" in v.name]
     places = np.prod(layer.output.shape[1:-1]) if kernels else 0

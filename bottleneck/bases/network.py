@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.bases.backend import load_keras
-from bottleneck.bases.registry import Base, Preprocessing
+from bottleneck.bases.base import TOP, Base, Preprocessing, empty_map
 from bottleneck.bases.weights import WeightsSource, build_with_weights, tensor_digest
 from bottleneck.errors import BottleneckError
 
@@ -160,8 +160,17 @@ def tap_tensor(base: Base, model: Any, tap: str) -> Any:
     Raises
     ------
     BottleneckError
-        There is no such tap; the message names the nearest.
+        There is no such tap, and the message names the nearest; or its map is empty.
     """
+    tensor = _find_tensor(base, model, tap)
+    if 0 in tensor.shape[1:]:
+        raise empty_map(base, model.input_shape[1])
+    return tensor
+
+
+def _find_tensor(base: Base, model: Any, tap: str) -> Any:
+    if tap == TOP:
+        return model.output
     if tap in base.before:
         return model.get_layer(base.before[tap]).input
     names = [layer.name for layer in model.layers]
@@ -170,6 +179,6 @@ def tap_tensor(base: Base, model: Any, tap: str) -> Any:
     near = difflib.get_close_matches(tap, [*base.taps, *names], n=3)
     guess = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else "."
     raise BottleneckError(
-        f"{base.name} has no tap {tap!r}{guess} List them with: bottleneck bases show {base.name}; "
+        f"{base.name} has no tap {tap!r}{guess} List them with: bottleneck bases show {base.argument}; "
         "--tap takes one of them, or any other layer by its name in Keras"
     )

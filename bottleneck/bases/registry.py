@@ -3,77 +3,23 @@
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
+from bottleneck.bases.backbone import SUFFIX, find_backbone
+from bottleneck.bases.base import PREPROCESSING, Base
+from bottleneck.bases.families import CLASSES, CONVNEXTS, EFFICIENTNETS, EFFICIENTNETS_V2
 from bottleneck.errors import BottleneckError
 
-Colour = tuple[float, float, float]
+_VGG16 = Base(
+    name="vgg16",
+    builder="keras.applications:VGG16",
+    image_size=224,
+    min_size=32,
+    taps=tuple(f"block{i}_pool" for i in range(1, 6)),
+    preprocessing=PREPROCESSING["caffe"],
+    source="Simonyan and Zisserman 2014, Very Deep Convolutional Networks for Image Recognition",
+)
 
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a network expects of pixels: ``pixels * scale + offset``, channel by channel.
-
-    Attributes
-    ----------
-    scale, offset : tuple of float
-        For pixels from 0 to 255, in the order the network takes the channels in.
-    bgr : bool
-        Whether that order is blue, green, red.
-    """
-
-    scale: Colour
-    offset: Colour
-    bgr: bool = False
-
-
-# to the range -1 … 1
-_SYMMETRIC = Preprocessing((1 / 127.5,) * 3, (-1.0,) * 3)
-
-# the mean of ImageNet taken away, channels as Caffe had them
-_CAFFE = Preprocessing((1.0,) * 3, (-103.939, -116.779, -123.68), bgr=True)
-
-
-@dataclass(frozen=True)
-class Base:
-    """What must be known of a network to use it as a base.
-
-    Attributes
-    ----------
-    name : str
-        What the user calls it.
-    builder : str
-        The function that builds it, as ``module:name``.
-    image_size, min_size : int
-        Side of the square it was trained on, and the least it takes, in pixels.
-    taps : tuple of str
-        The ends of its blocks, from the lowest to the highest, which is the default. Any other layer
-        can be tapped by its name in Keras besides.
-    preprocessing : Preprocessing
-    source : str
-        The paper that describes it.
-    hub : str or None
-        The repository of its ImageNet weights on the Hugging Face hub, where Keras has none.
-    options : dict
-        What else the builder is given.
-    before : dict
-        For taps that no layer is called after: the layer that takes them in.
-    """
-
-    name: str
-    builder: str
-    image_size: int
-    min_size: int
-    taps: tuple[str, ...]
-    preprocessing: Preprocessing
-    source: str
-    hub: str | None = None
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    before: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-_VGG = "Simonyan and Zisserman 2014, Very Deep Convolutional Networks for Image Recognition"
 _RESNET_BLOCKS = tuple(
     f"conv{stage}_block{block}_out"
     for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3))
@@ -86,11 +32,11 @@ _MOBILENET = Base(
     image_size=224,
     min_size=32,
     taps=tuple(f"conv_pw_{i}_relu" for i in range(1, 14)),
-    preprocessing=_SYMMETRIC,
+    preprocessing=PREPROCESSING["tf"],
     source="Howard et al. 2017, MobileNets",
 )
 
-BASES = {
+BASES: Mapping[str, Base] = {
     base.name: base
     for base in [
         Base(
@@ -99,7 +45,7 @@ BASES = {
             image_size=299,
             min_size=75,
             taps=tuple(f"mixed{i}" for i in range(11)),
-            preprocessing=_SYMMETRIC,
+            preprocessing=PREPROCESSING["tf"],
             source="Szegedy et al. 2015, Rethinking the Inception Architecture for Computer Vision",
         ),
         Base(
@@ -115,7 +61,7 @@ BASES = {
                 "reduction_b",
                 *(f"inception_c_{i}" for i in range(1, 4)),
             ),
-            preprocessing=_SYMMETRIC,
+            preprocessing=PREPROCESSING["tf"],
             source="Szegedy et al. 2016, Inception-v4, Inception-ResNet and the Impact of …",
             hub="timm/inception_v4.tf_in1k",
         ),
@@ -134,7 +80,7 @@ BASES = {
                 *(f"block8_{i}_ac" for i in range(1, 10)),
                 "conv_7b_ac",
             ),
-            preprocessing=_SYMMETRIC,
+            preprocessing=PREPROCESSING["tf"],
             source="Szegedy et al. 2016, Inception-v4, Inception-ResNet and the Impact of …",
         ),
         Base(
@@ -152,34 +98,18 @@ BASES = {
                 **{f"block{i}_out": f"block{i + 1}_sepconv1_act" for i in range(2, 13)},
                 "block13_out": "block14_sepconv1",
             },
-            preprocessing=_SYMMETRIC,
+            preprocessing=PREPROCESSING["tf"],
             source="Chollet 2016, Xception: Deep Learning with Depthwise Separable Convolutions",
         ),
-        Base(
-            name="vgg16",
-            builder="keras.applications:VGG16",
-            image_size=224,
-            min_size=32,
-            taps=tuple(f"block{i}_pool" for i in range(1, 6)),
-            preprocessing=_CAFFE,
-            source=_VGG,
-        ),
-        Base(
-            name="vgg19",
-            builder="keras.applications:VGG19",
-            image_size=224,
-            min_size=32,
-            taps=tuple(f"block{i}_pool" for i in range(1, 6)),
-            preprocessing=_CAFFE,
-            source=_VGG,
-        ),
+        _VGG16,
+        dataclasses.replace(_VGG16, name="vgg19", builder="keras.applications:VGG19"),
         Base(
             name="resnet50",
             builder="keras.applications:ResNet50",
             image_size=224,
             min_size=32,
             taps=_RESNET_BLOCKS,
-            preprocessing=_CAFFE,
+            preprocessing=PREPROCESSING["caffe"],
             source="He et al. 2015, Deep Residual Learning for Image Recognition",
         ),
         Base(
@@ -188,7 +118,7 @@ BASES = {
             image_size=224,
             min_size=32,
             taps=(*_RESNET_BLOCKS, "post_relu"),
-            preprocessing=_SYMMETRIC,
+            preprocessing=PREPROCESSING["tf"],
             source="He et al. 2016, Identity Mappings in Deep Residual Networks",
         ),
         _MOBILENET,
@@ -213,81 +143,65 @@ BASES = {
                 ),
                 "out_relu",
             ),
-            preprocessing=_SYMMETRIC,
+            preprocessing=PREPROCESSING["tf"],
             source="Sandler et al. 2018, MobileNetV2: Inverted Residuals and Linear Bottlenecks",
         ),
+        *EFFICIENTNETS,
+        *EFFICIENTNETS_V2,
+        *CONVNEXTS,
     ]
 }
 
+# By the names of their classes in Keras: those that have no other name, and those above.
+APPLICATIONS: Mapping[str, Base] = {
+    base.builder.removeprefix("keras.applications:"): base
+    for base in (*CLASSES, *BASES.values())
+    if base.builder.startswith("keras.applications:") and not base.options
+}
 
-def find_base(name: str) -> Base:
+
+def find_base(name: str, preprocessing: str | None = None) -> Base:
     """Look a base up by name.
+
+    Parameters
+    ----------
+    name : str
+        A name of ours, that of a class in ``keras.applications``, or a ``.keras`` file.
+    preprocessing : {"tf", "caffe", "torch", "none"}, optional
+        For a file, and for nothing else: what its network expects of pixels.
 
     Raises
     ------
     BottleneckError
-        There is no such base; the message names those that come nearest.
+        There is no such base; the message names those that come nearest. Or the preprocessing is said
+        where it is known, or is not where it is not.
 
     Examples
     --------
     >>> find_base("inception_v3").taps[-1]
     'mixed10'
+    >>> find_base("DenseNet121").image_size
+    224
     >>> find_base("resnet")
     Traceback (most recent call last):
     bottleneck.errors.BottleneckError: unknown base 'resnet'; did you mean resnet50 ...
     """
-    if name in BASES:
-        return BASES[name]
-    # 0.4: generous, for the list is short and a guess costs nothing
-    near = difflib.get_close_matches(name.lower(), BASES, n=3, cutoff=0.4)
-    guess = f"; did you mean {' or '.join(near)}?" if near else "."
-    raise BottleneckError(f"unknown base {name!r}{guess} Give one with --base: {', '.join(BASES)}")
-
-
-def find_tap(base: Base, tap: str | None, drop_blocks: int = 0) -> str:
-    """Tell which layer is meant.
-
-    Parameters
-    ----------
-    base : Base
-    tap : str, optional
-        The end of a block, with or without the ending of its layer's name; or any layer, which only
-        the network itself can tell. By default the highest.
-    drop_blocks : int
-        Without a tap: how many blocks to leave out at the top.
-
-    Raises
-    ------
-    BottleneckError
-        Both are given, or there are not so many blocks.
-
-    Examples
-    --------
-    >>> find_tap(find_base("inception_v3"), None, drop_blocks=3)
-    'mixed7'
-    >>> find_tap(find_base("resnet50"), "conv4_block1")
-    'conv4_block1_out'
-    """
-    if tap is not None and drop_blocks:
-        raise BottleneckError("--tap and --drop-blocks both say where to cut; give one of them")
-    if tap is None:
-        if not 0 <= drop_blocks < len(base.taps):
-            raise BottleneckError(
-                f"{base.name} has {len(base.taps)} blocks; --drop-blocks takes 0 to {len(base.taps) - 1}, "
-                f"not {drop_blocks}"
-            )
-        return base.taps[-1 - drop_blocks]
-    ends = [name for name in base.taps if name.startswith(f"{tap}_")]
-    return ends[0] if len(ends) == 1 and tap not in base.taps else tap
-
-
-def find_size(base: Base, image_size: int | None) -> int:
-    """Return the image size asked for, or the base's own, checked against the least it takes."""
-    if image_size is None:
-        return base.image_size
-    if image_size < base.min_size:
+    if name.endswith(SUFFIX):
+        return find_backbone(Path(name), preprocessing)
+    base = BASES.get(name) or APPLICATIONS.get(name)
+    if base is None:
+        names = {
+            known.lower(): base.name for known, base in (*APPLICATIONS.items(), *BASES.items())
+        }
+        # 0.4: generous, for the list is short and a guess costs nothing
+        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.4)
+        guess = " or ".join(dict.fromkeys(names[known] for known in near))
         raise BottleneckError(
-            f"image size {image_size} is too small for {base.name}: it takes {base.min_size} pixels or "
-            f"more (and was trained on {base.image_size}); set it with --image-size"
+            f"unknown base {name!r}{f'; did you mean {guess}?' if guess else '.'} --base takes a name listed by: "
+            f"bottleneck bases list; or a {SUFFIX} file"
         )
-    return image_size
+    if preprocessing is not None:
+        raise BottleneckError(
+            f"{base.name} has its own preprocessing; leave --preprocessing out, it is for a {SUFFIX} file as --base"
+        )
+    return base

@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from bottleneck.bases.backbone import finalize_statistics, load_backbone
 from bottleneck.bases.backend import load_keras
-from bottleneck.bases.registry import Base
+from bottleneck.bases.base import Base, empty_map
 from bottleneck.bases.timm import fill_inception_v4, read_safetensors
 from bottleneck.errors import BottleneckError
 
@@ -106,17 +107,17 @@ def build_with_weights(base: Base, source: WeightsSource, image_size: int) -> An
     Raises
     ------
     BottleneckError
-        The weights cannot be had, or belong to another architecture.
+        The weights cannot be had, or belong to another architecture; or the pictures are too small.
     """
+    if base.file is not None:
+        return load_backbone(base, image_size)
     shape = (image_size, image_size, 3)
     builder = _builder(base)
     if source.kind == "imagenet" and base.hub is None:
         return _with_imagenet(base, builder, shape)
     # looked for before the network is built, which takes a while
     public = _from_hub(base, base.hub) if source.kind == "imagenet" and base.hub else None
-    drawn = random.getstate()
-    model = builder(weights=None, include_top=False, input_shape=shape, **base.options)
-    random.setstate(drawn)  # Keras took from it for initial values that are overwritten now
+    model = _build_empty(base, builder, shape)
     if public is not None:
         fill_inception_v4(model, read_safetensors(public), public)
     elif source.kind == "random":
@@ -124,6 +125,34 @@ def build_with_weights(base: Base, source: WeightsSource, image_size: int) -> An
     else:
         _fill_from_file(model, base, Path(source.name))
     return model
+
+
+def _build_empty(base: Base, builder: Any, shape: tuple[int, int, int]) -> Any:
+    drawn = random.getstate()
+    try:
+        model = builder(weights=None, include_top=False, input_shape=shape, **base.options)
+        if base.normalised_scale is not None:
+            model = _scale_normalised(model, list(base.normalised_scale))
+    except ValueError as error:
+        if "backend" in str(error):
+            raise BottleneckError(f"{base.name} cannot be built: {_one_line(error)}") from error
+        # without weights, the size is all else that can be wrong
+        raise empty_map(base, shape[0]) from error
+    finally:
+        random.setstate(drawn)  # Keras took from it for initial values that are overwritten now
+    return model
+
+
+def _scale_normalised(model: Any, scale: list[float]) -> Any:
+    keras = load_keras()
+
+    def call(layer: Any, *args: Any, **options: Any) -> Any:
+        tensor = layer(*args, **options)
+        if isinstance(layer, keras.layers.Normalization):
+            tensor = keras.layers.Rescaling(scale)(tensor)
+        return tensor
+
+    return keras.models.clone_model(model, call_function=call)
 
 
 def tensor_digest(model: Any) -> str:
@@ -138,7 +167,9 @@ def tensor_digest(model: Any) -> str:
     digest = hashlib.sha256()
     for variable in model.weights:
         values = np.ascontiguousarray(_numpy(variable))
-        values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        # how wide a whole number is depends on Keras's backend
+        kind = np.dtype(np.int64) if values.dtype.kind in "iu" else values.dtype
+        values = values.astype(kind.newbyteorder("<"), copy=False)
         digest.update(f"{values.shape}{values.dtype.name}".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
@@ -184,6 +215,9 @@ def _with_imagenet(base: Base, builder: Any, shape: tuple[int, int, int]) -> Any
         with contextlib.redirect_stdout(sys.stderr):
             return builder(weights="imagenet", include_top=False, input_shape=shape, **base.options)
     except Exception as error:  # Keras raises a bare Exception here
+        if isinstance(error, ValueError):
+            # a download gone wrong, or the size: if it is the size, that is raised here
+            _build_empty(base, builder, shape)
         raise BottleneckError(
             f"the ImageNet weights of {base.name} could not be downloaded ({_one_line(error)}). Without a network, "
             "give a file with --weights FILE; on a machine that has one, make it with: python -c "
@@ -240,6 +274,7 @@ def _fill_from_h5(model: Any, base: Base, h5: Path, named: Path) -> None:
             _refuse_difference(base, named, pairs)
             for pair in pairs:
                 pair.variable.assign(pair.tensor[()])
+            finalize_statistics(model)
     except OSError as error:
         raise BottleneckError(f"{named} is not a readable HDF5 file: {_one_line(error)}") from error
     except (KeyError, AttributeError, TypeError, ValueError) as error:  # a layout of its own
@@ -257,18 +292,30 @@ class _Pair(NamedTuple):
 
 
 def _match_by_path(model: Any, file: h5py.Group) -> Iterator[_Pair]:
-    """Keras 3: each tensor lies at ``layers/CLASS_COUNT/vars/INDEX``."""
+    """Keras 3: each tensor lies at ``layers/CLASS_COUNT/vars/INDEX``, and so again within a layer."""
+    expected = dict(_paths(model))
+    found: dict[str, Any] = {}
+    file.visititems(
+        lambda path, item: found.update(
+            {path: item} if path in expected or _is_tensor(item) else {}
+        )
+    )
+    for path in expected | found:
+        yield _Pair(path, expected.get(path), found.get(path))
+
+
+def _paths(model: Any) -> Iterator[tuple[str, Any]]:
     counts: Counter[str] = Counter()
-    expected: dict[str, Any] = {}
     for layer in model.layers:
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
         name = f"{kind}_{counts[kind]}" if counts[kind] else kind
         counts[kind] += 1
-        expected |= {f"layers/{name}/vars/{i}": v for i, v in enumerate(layer.weights)}
-    found: dict[str, Any] = {}
-    file.visititems(lambda path, item: found.update({path: item} if _is_tensor(item) else {}))
-    for path in expected | found:
-        yield _Pair(path, expected.get(path), found.get(path))
+        if hasattr(layer, "layers"):
+            within = _paths(layer)
+        else:
+            within = ((f"vars/{i}", variable) for i, variable in enumerate(layer.weights))
+        for path, variable in within:
+            yield f"layers/{name}/{path}", variable
 
 
 def _match_legacy(model: Any, file: h5py.Group) -> Iterator[_Pair]:

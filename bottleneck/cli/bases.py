@@ -1,12 +1,15 @@
 """`bottleneck bases list | show | convert`."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bottleneck.bases.registry import BASES, find_base, find_size
+from bottleneck.bases.backbone import SUFFIX
+from bottleneck.bases.base import find_size
+from bottleneck.bases.registry import APPLICATIONS, BASES, find_base
 from bottleneck.cli import options, terminal
 
 app = typer.Typer(help="The networks there are, and their weights.", no_args_is_help=True)
@@ -15,20 +18,27 @@ app = typer.Typer(help="The networks there are, and their weights.", no_args_is_
 @app.command("list")
 def list_bases(json: options.Json = False, debug: options.Debug = False) -> None:
     """List the bases there are."""
+    others = [base for name, base in APPLICATIONS.items() if base.name == name]
     if json:
-        terminal.result_json({"bases": [dataclasses.asdict(base) for base in BASES.values()]})
+        known = [*BASES.values(), *others]
+        terminal.result_json({"bases": [dataclasses.asdict(base) for base in known]})
         return
-    for base in BASES.values():
-        terminal.result(
-            f"{base.name:<20} {base.image_size} px, at least {base.min_size}; "
-            f"taps {base.taps[0]} … {base.taps[-1]}"
-        )
-        terminal.result(f"{'':<20} {base.source}")
+    for source, bases in itertools.groupby(BASES.values(), lambda base: base.source):
+        terminal.result(source)
+        for base in bases:
+            terminal.result(
+                f"  {base.name:<20} {base.image_size} px, at least {base.min_size}; "
+                f"taps {base.taps[0]} … {base.taps[-1]}"
+            )
+    terminal.result("By their class names in Keras; for layers to tap: bottleneck bases show NAME")
+    for size, bases in itertools.groupby(others, lambda base: base.image_size):
+        terminal.result(f"  {size} px: {', '.join(base.name for base in bases)}")
+    terminal.result("Your own network: a .keras file, with --preprocessing")
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The base.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The base, or a .keras file.")],
     image_size: Annotated[
         int | None,
         typer.Option(help="Side of the pictures, in pixels.", show_default="the base's own"),
@@ -43,14 +53,15 @@ def show(
     # here, for it imports Keras
     from bottleneck.bases.anatomy import describe_taps
 
-    base = find_base(name)
+    # how pixels are prepared makes no difference to what is shown
+    base = find_base(name, "none" if name.endswith(SUFFIX) else None)
     size = find_size(base, image_size)
     taps = describe_taps(base, size, timed=timed)
     if json:
         listed = [dataclasses.asdict(tap) for tap in taps]
-        terminal.result_json({"base": base.name, "image_size": size, "taps": listed})
+        terminal.result_json({"base": base.file or base.name, "image_size": size, "taps": listed})
         return
-    terminal.result(f"{base.name} at {size} pixels: {base.source}")
+    terminal.result(f"{base.file or base.name} at {size} pixels: {base.source}")
     terminal.result(
         f"{'tap':<26} {'map':>14} {'params below':>13} {'above':>12} "
         f"{'Mult-adds below':>16} {'above':>8} {'time below':>11} {'bytes pooled':>13} {'map':>10}"

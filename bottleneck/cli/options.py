@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bottleneck.bases.base import PreprocessingName
 from bottleneck.bases.network import Pool, Precision
 from bottleneck.cache.recipe import Dtype
 from bottleneck.cli.terminal import set_debug
@@ -41,8 +42,20 @@ Debug = Annotated[
     bool, typer.Option("--debug", callback=set_debug, is_eager=True, help="Show tracebacks.")
 ]
 
-Base = Annotated[str, _feature(help="The network to run.")]
-Weights = Annotated[str, _feature(help="imagenet, random, or a .weights.h5, .h5 or .keras file.")]
+Base = Annotated[
+    str, _feature(help="The network to run: a name (see: bottleneck bases list) or a .keras file.")
+]
+Preprocessing = Annotated[
+    PreprocessingName | None,
+    _feature("--preprocessing", help="For a .keras file as base: what it expects of pixels."),
+]
+Weights = Annotated[
+    str | None,
+    _feature(
+        help="imagenet, random, or a .weights.h5, .h5 or .keras file.",
+        show_default="imagenet, or the base's own",
+    ),
+]
 Taps = Annotated[
     list[str] | None,
     _feature("--tap", help="A layer to keep; may be repeated.", show_default="the last"),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bottleneck.bases.backbone import find_backbone_again, is_backbone
+from bottleneck.bases.base import Base, find_size, find_tap
 from bottleneck.bases.network import (
     POOLS,
     PRECISIONS,
@@ -14,7 +16,7 @@ from bottleneck.bases.network import (
     Precision,
     build_network,
 )
-from bottleneck.bases.registry import Base, find_base, find_size, find_tap
+from bottleneck.bases.registry import find_base
 from bottleneck.bases.weights import WeightsSource, find_weights
 from bottleneck.cache.recipe import DTYPES, PLAIN, Dtype, Recipe, RecipeFile
 from bottleneck.cache.shard import MAX_VIEWS
@@ -83,7 +85,7 @@ class Wanted:
     def build(self, taps: tuple[str, ...] | None = None) -> Network:
         """Build the network, up to some of the taps only; this imports Keras. The last one is kept."""
         return _build(
-            self.base.name,
+            self.base,
             self.weights,
             taps or self.taps,
             self.pool,
@@ -96,7 +98,7 @@ class Wanted:
 # process, to predict another picture say, start at once.
 @functools.lru_cache(maxsize=1)
 def _build(
-    base: str,
+    base: Base,
     weights: WeightsSource,
     taps: tuple[str, ...],
     pool: Pool,
@@ -104,13 +106,14 @@ def _build(
     precision: Precision,
 ) -> Network:
     # a file of weights is known by its contents, so another file of the same name is built anew
-    return build_network(find_base(base), weights, taps, pool, image_size, precision)
+    return build_network(base, weights, taps, pool, image_size, precision)
 
 
 def choose(
-    base: str,
-    weights: str | os.PathLike[str],
+    base: str | os.PathLike[str] | Base,
+    weights: str | os.PathLike[str] | None = None,
     *,
+    preprocessing: str | None = None,
     taps: Sequence[str] = (),
     drop_blocks: int = 0,
     pool: Pool = "avg",
@@ -130,7 +133,15 @@ def choose(
         There is no such base, block, pool, fit, precision, type or weights file, the base does not
         take the size, or views are asked for without saying how they are made.
     """
-    found = find_base(base)
+    found = base if isinstance(base, Base) else find_base(os.fspath(base), preprocessing)
+    if found.file is not None and weights is not None:
+        raise BottleneckError(
+            f"{found.file} brings its own weights; leave --weights out, or give the name of a base with --base"
+        )
+    if found.file is not None and precision != "float32":
+        raise BottleneckError(
+            f"{found.file} computes in what its layers were saved with; leave --precision out"
+        )
     if dtype is None:
         # a map takes a hundred times a vector's room, and its last digits are lost in what follows
         dtype = "float16" if pool == "none" else "float32"
@@ -147,7 +158,7 @@ def choose(
         base=found,
         taps=tuple(dict.fromkeys(find_tap(found, tap, drop_blocks) for tap in asked)),
         image_size=find_size(found, image_size),
-        weights=find_weights(weights, seed),
+        weights=find_weights(found.file or ("imagenet" if weights is None else weights), seed),
         pool=pool,
         fit=fit,
         precision=precision,
@@ -192,9 +203,10 @@ def choose_again(
         This version cannot make them any more, or there is no such weights file.
     """
     recipe = recipes[0]
+    own = is_backbone(recipe.base)
     wanted = choose(
-        recipe.base,
-        weights,
+        find_backbone_again(recipe.base, Path(weights)) if own else recipe.base,
+        None if own else weights,
         taps=[recipe.tap for recipe in recipes],
         pool=recipe.pool,
         image_size=recipe.image_size,

@@ -32,8 +32,9 @@ def extract(
     images: str | os.PathLike[str],
     cache: str | os.PathLike[str],
     *,
-    base: str = "inception_v3",
-    weights: str | os.PathLike[str] = "imagenet",
+    base: str | os.PathLike[str] = "inception_v3",
+    preprocessing: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     tap: str | Sequence[str] | None = None,
     drop_blocks: int = 0,
     pool: Pool = "avg",
@@ -65,10 +66,13 @@ def extract(
         folders; a flat folder; a CSV; or one picture.
     cache : path
         The cache's folder; made if need be.
-    base : str
-        Name of the base.
-    weights : str or path
-        ``imagenet``, ``random``, or a ``.weights.h5``, ``.h5`` or ``.keras`` file.
+    base : str or path
+        Name of the base, or a ``.keras`` file that holds a network of your own.
+    preprocessing : {"tf", "caffe", "torch", "none"}, optional
+        For such a file: what its network expects of pixels.
+    weights : str or path, optional
+        ``imagenet``, ``random``, or a ``.weights.h5``, ``.h5`` or ``.keras`` file; by default
+        ``imagenet``. A network of your own has its weights.
     tap : str or sequence of str, optional
         The layer to keep: the end of a block, or any other by its name in Keras; by default the last
         before the classifier. For several the base is run once, and each has a recipe of its own.
@@ -131,6 +135,7 @@ def extract(
     wanted = choose(
         base,
         weights,
+        preprocessing=preprocessing,
         taps=[tap] if isinstance(tap, str) else tap or (),
         drop_blocks=drop_blocks,
         pool=pool,

@@ -38,13 +38,15 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    base : str
-        Name of the base.
+    base : str or path
+        Name of the base, or a ``.keras`` file that holds a network of your own.
+    preprocessing : {"tf", "caffe", "torch", "none"}, optional
+        For such a file: what its network expects of pixels.
     tap : str or sequence of str, optional
         The layer to keep; features of several are put side by side. By default the last.
     pool : {"avg", "max", "none"}
         How a tap's map becomes a vector. Maps that are kept are flattened.
-    weights : str or path
+    weights : str or path, optional
         As for `bottleneck.extract`.
     image_size : int, optional
         Side of the square shown to the base, in pixels; by default what it was trained on.
@@ -75,11 +77,12 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        base: str = "inception_v3",
+        base: str | os.PathLike[str] = "inception_v3",
         *,
+        preprocessing: str | None = None,
         tap: str | Sequence[str] | None = None,
         pool: Pool = "avg",
-        weights: str | os.PathLike[str] = "imagenet",
+        weights: str | os.PathLike[str] | None = None,
         image_size: int | None = None,
         resize: Fit = "squash",
         precision: Precision = "float32",
@@ -90,6 +93,7 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         workers: int | None = None,
     ) -> None:
         self.base = base
+        self.preprocessing = preprocessing
         self.tap = tap
         self.pool = pool
         self.weights = weights
@@ -160,6 +164,7 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return choose(
             self.base,
             self.weights,
+            preprocessing=self.preprocessing,
             taps=[self.tap] if isinstance(self.tap, str) else self.tap or (),
             pool=self.pool,
             image_size=self.image_size,

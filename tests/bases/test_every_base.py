@@ -7,13 +7,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bottleneck.bases.base import TOP, Base, find_tap
+from bottleneck.bases.families import CLASSES, CONVNEXTS, EFFICIENTNETS, EFFICIENTNETS_V2
 from bottleneck.bases.network import build_network, preprocess, tap_tensor
-from bottleneck.bases.registry import BASES, Base, find_tap
-from bottleneck.bases.split import split_at
+from bottleneck.bases.registry import BASES
+from bottleneck.bases.split import find_cuts, split_at
 from bottleneck.bases.weights import build_with_weights, find_weights
 from bottleneck.errors import BottleneckError
 
-each_base = pytest.mark.parametrize("base", BASES.values(), ids=list(BASES), indirect=True)
+EVERY = [*BASES.values(), *CLASSES]
+
+# The larger members of a family are built like the smallest, and to build all of them takes minutes.
+LARGER = {*EFFICIENTNETS[1:], *EFFICIENTNETS_V2[1:], *CONVNEXTS[1:], *CLASSES}
+LONG = [pytest.mark.long, pytest.mark.rare]
+
+each_base = pytest.mark.parametrize(
+    "base",
+    [pytest.param(base, id=base.name, marks=LONG if base in LARGER else []) for base in EVERY],
+    indirect=True,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +42,18 @@ def model(base: Base) -> Any:
     return build_with_weights(base, find_weights("random"), base.min_size)
 
 
-def distance(found: object, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(np.asarray(found) - expected) / np.linalg.norm(expected))
+def distance(found: Any, expected: Any) -> float:
+    found, expected = map(numpy, (found, expected))
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-@each_base
+def numpy(tensor: Any) -> np.ndarray:
+    import keras
+
+    return keras.ops.convert_to_numpy(tensor)
+
+
+@pytest.mark.parametrize("base", EVERY, ids=[base.name for base in EVERY])
 def test_pixels_are_prepared_as_its_own_library_does(base: Base) -> None:
     import keras
 
@@ -54,10 +73,11 @@ def test_its_taps_are_maps_from_the_input_up_to_what_a_classifier_is_given(
     base: Base, model: Any
 ) -> None:
     layers = [layer.name for layer in model.layers]
-    places = [layers.index(base.before.get(tap, tap)) for tap in base.taps]
+    named = [tap for tap in base.taps if tap != TOP]
+    places = [layers.index(base.before.get(tap, tap)) for tap in named]
     assert places == sorted(places)
     assert all(len(tap_tensor(base, model, tap).shape) == 4 for tap in base.taps)
-    assert layers[-1] == base.taps[-1]
+    assert tap_tensor(base, model, base.taps[-1]) is model.output
 
 
 @each_base
@@ -66,7 +86,7 @@ def test_with_random_weights_it_tells_pictures_apart(
 ) -> None:
     size = (base.min_size, base.min_size)
     pixels = np.stack([np.asarray(photograph.resize(size)) for photograph in photographs])
-    one, other = np.asarray(model(preprocess(pixels, base.preprocessing), training=False))
+    one, other = numpy(model(preprocess(pixels, base.preprocessing), training=False))
     assert np.isfinite(one).all()
     assert distance(other, one) > 0.01
 
@@ -76,21 +96,39 @@ def test_the_lower_and_the_upper_part_make_the_whole_at_every_tap(base: Base, mo
     import keras
 
     x = np.random.default_rng(0).uniform(-1, 1, (1, *model.input_shape[1:])).astype(np.float32)
-    halves = {tap: split_at(base, model, tap) for tap in cuts(base)}
-    # all the lower parts at once, and the upper ones as they are: to compile each takes seconds
-    below = keras.Model(model.input, [lower.output for lower, _ in halves.values()])
-    *values, whole = keras.Model(model.input, [*below.outputs, model.output]).predict_on_batch(x)
-    for (tap, (_, upper)), value in zip(halves.items(), values, strict=True):
-        assert distance(upper(value, training=False), whole) < 1e-4, tap
+    taps = cuts(base, model)
+    halves = [split_at(base, model, tap) for tap in taps]
+    # All the lower parts at once. None of it is compiled, or rounding in a deep network would differ.
+    maps = [*(lower.output for lower, _ in halves), model.output]
+    values = keras.Model(model.input, maps)(x, training=False)
+    whole = values[-1]
+    # To run each upper part takes long as well. It is what lies between its cut and the next, which is
+    # run, and the upper part above that; the lowest is run as a whole.
+    for place, (tap, (_, upper)) in enumerate(zip(taps, halves, strict=True)):
+        between = keras.Model(maps[place], maps[place + 1])
+        found = between(values[place], training=False)
+        assert distance(found, values[place + 1]) < 1e-4, tap
+        above = operations(halves[place + 1][1]) if place + 1 < len(halves) else set()
+        assert operations(upper) == operations(between) | above, tap
         # cut, and not merely the whole once more
         assert len(upper.layers) < len(model.layers)
-    first, upper = next(iter(halves.values()))
-    assert distance(first(x, training=False), values[0]) < 1e-4
+    first, upper = halves[0]
+    assert distance(upper(first(x, training=False), training=False), whole) < 1e-4
     assert distance(upper(0 * values[0], training=False), whole) > 0.1
 
 
-def cuts(base: Base) -> list[str]:
+def operations(model: Any) -> set[int]:
+    """What a part of a network does, without the input it begins with."""
+    import keras
+
+    inputs = keras.layers.InputLayer
+    return {id(step) for step in model.operations if not isinstance(step, inputs)}
+
+
+def cuts(base: Base, model: Any) -> list[str]:
     """Every tap of the bases that are cut most; of the others the first, one in between, and a high one."""
+    if base.taps == (TOP,):
+        return list(find_cuts(base, model))
     in_full = {"inception_v3", "inception_v4", "inception_resnet_v2", "vgg16", "resnet50"}
     step = 1 if base.name in in_full else max(len(base.taps) // 2 - 1, 1)
     return list(base.taps[:-1:step])  # above the last there is nothing
@@ -123,6 +161,8 @@ def test_where_it_cannot_be_cut_is_said(tap: str, said: str) -> None:
         ("inception_resnet_v2", "block35_1", "block35_1_ac"),  # and not block35_10_ac
         ("inception_v3", "mixed1", "mixed1"),  # and not mixed10
         ("vgg16", "block4_conv3", "block4_conv3"),  # no end of a block, but a layer
+        ("efficientnet_b0", "block2b", "block2b_add"),
+        ("convnext_tiny", "stage_1_block_2", "stage_1_block_2"),
     ],
 )
 def test_a_tap_is_the_end_of_a_block_or_any_layer(name: str, tap: str, layer: str) -> None:

@@ -47,7 +47,20 @@ def place(few_images: Path, few_cache: Path, few_run: Path, tmp_path: Path) -> P
             "extract images --cache c --base inception_v2",
             ["unknown base", "did you mean inception_v"],
         ),
-        ("extract images --cache c --base zzz", ["unknown base 'zzz'", "--base: inception_v3"]),
+        ("extract images --cache c --base zzz", ["unknown base 'zzz'", "--base", "bases list"]),
+        ("extract images --cache c --base densenet121", ["did you mean DenseNet121"]),
+        (
+            "extract images --cache c --base DenseNet121 --drop-blocks 1",
+            ["the blocks of DenseNet121 are not listed", "--tap", "bases show DenseNet121"],
+        ),
+        (
+            "extract images --cache c --base vgg16 --preprocessing tf",
+            ["vgg16 has its own preprocessing", "--preprocessing"],
+        ),
+        (
+            "extract images --cache c --base gone.keras --preprocessing tf",
+            ["no file gone.keras", "bottleneck bases list", ".keras"],
+        ),
         (
             "extract images --cache c --image-size 74",
             ["image size 74 is too small", "75", "--image-size"],
