@@ -166,7 +166,7 @@ def tensor_digest(model: Any) -> str:
     """
     digest = hashlib.sha256()
     for variable in model.weights:
-        values = np.ascontiguousarray(_numpy(variable))
+        values = _numpy(variable)
         # how wide a whole number is depends on Keras's backend
         kind = np.dtype(np.int64) if values.dtype.kind in "iu" else values.dtype
         values = values.astype(kind.newbyteorder("<"), copy=False)
