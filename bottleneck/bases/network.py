@@ -122,7 +122,8 @@ def _pooled(base: Base, tap: str, features: Any, pool: Pool) -> Any:
     keras = load_keras()
     if pool != "none" and len(features.shape) != 4:
         raise BottleneckError(
-            f"tap {tap} of {base.name} gives no map to pool but shape {features.shape[1:]}; give another with --tap"
+            f"tap {tap} of {base.name} gives no map to pool but shape {features.shape[1:]}; give another with --tap, "
+            "or keep it as it is with --pool none"
         )
     features = keras.ops.cast(features, "float32")
     if pool == "avg":

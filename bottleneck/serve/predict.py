@@ -101,6 +101,8 @@ class Predictions:
                 write_table(Path(file), header, self._lines())
             else:
                 write_rows(file, header, self._lines())
+        except BrokenPipeError:
+            raise  # whoever read it has had enough: nothing to say
         except OSError as error:
             raise BottleneckError(
                 f"cannot write {file}: {error.strerror}; give another place with --out"
@@ -264,7 +266,7 @@ def _complete(
     try:
         wanted = choose_again(recipes, weights_path if weights is None else weights, views)
     except BottleneckError as error:
-        if weights is not None:
+        if weights is not None or Path(weights_path).exists():
             raise
         raise BottleneckError(
             f"the base's weights are not where they were when the run was fitted ({weights_path}); "

@@ -151,22 +151,22 @@ def test_features_are_those_of_the_network_on_pixels_as_keras_prepares_them(
         network = wanted.build()
         assert network.weights_digest == tensor_digest(model)
         expected = keras.ops.convert_to_numpy(model(prepared, training=False))
-        np.testing.assert_allclose(network.features(pixels), expected, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(network.features(pixels)[0], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_flexible_network_is_built_for_the_size_asked_for(folder: Path) -> None:
     for size, side in ((40, 8), (64, 14)):
         wanted = choose(folder / "flexible.keras", preprocessing="tf", image_size=size, pool="none")
-        assert wanted.build().feature_shape == (side, side, 6)
+        assert wanted.build().feature_shapes == ((side, side, 6),)
 
 
 def test_its_layers_can_be_tapped_and_a_wrong_one_is_answered_with_the_nearest(
     folder: Path,
 ) -> None:
     file = folder / "fixed.keras"
-    assert choose(file, preprocessing="tf", tap="joined").build().feature_shape == (4,)
+    assert choose(file, preprocessing="tf", taps=["joined"]).build().feature_shapes == ((4,),)
     with pytest.raises(BottleneckError, match=r"did you mean joined.*bases show /.*fixed.keras"):
-        choose(file, preprocessing="tf", tap="jointed").build()
+        choose(file, preprocessing="tf", taps=["jointed"]).build()
     with pytest.raises(BottleneckError, match="--drop-blocks cannot count them; name a layer"):
         choose(file, preprocessing="tf", drop_blocks=1)
 
@@ -293,7 +293,7 @@ def test_it_serves_from_extraction_to_prediction_wherever_its_file_is(
     extract = ("extract", few_images, "--cache", cache, "--base", file, "--preprocessing", "tf")
     first = last_json(cli(*extract, "--json"))
     assert first["computed"] == 6
-    assert first["recipe"].startswith("mine-tf-")
+    assert first["recipes"][0].startswith("mine-tf-")
     bottleneck.fit_head(cache, out=run)
     predicted = bottleneck.predict(run, few_images)
 
@@ -308,7 +308,7 @@ def test_it_serves_from_extraction_to_prediction_wherever_its_file_is(
     shard.unlink()
     with pytest.raises(BottleneckError, match=r"no file .*mine\.keras.*--weights"):
         repair(cache)
-    assert repair(cache, weights=moved).computed == {first["recipe"]: 6}
+    assert repair(cache, weights=moved).computed == {first["recipes"][0]: 6}
 
 
 def test_another_network_in_its_place_is_refused(
