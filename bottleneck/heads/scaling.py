@@ -1,0 +1,46 @@
+"""Scaling of features, in place and in slices: they may be larger than memory."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.heads.registry import Sample
+
+# Rows gone through at a time: 32 MiB of 2,048 features.
+SLICE = 4096
+
+
+def scale_in_place(scalers: Iterable[Any], train: Sample, val: Sample) -> None:
+    """Fit scalers of scikit-learn on the training features, and overwrite all with their scaled values.
+
+    Maps are taken channel by channel.
+
+    Parameters
+    ----------
+    scalers : iterable of transformer
+        One after the other. Each has ``partial_fit``, or learns nothing from features.
+    train, val : Sample
+        Overwritten.
+    """
+    for scaler in scalers:
+        if hasattr(scaler, "partial_fit"):
+            for X in _rows(train.X):
+                scaler.partial_fit(X)
+        else:
+            scaler.fit(next(_rows(train.X)))
+        for sample in (train, val):
+            for X in _rows(sample.X):
+                X[:] = scaler.transform(X)
+
+
+def slices(count: int) -> Iterator[slice]:
+    """Divide so many rows into slices."""
+    for start in range(0, count, SLICE):
+        yield slice(start, min(start + SLICE, count))
+
+
+def _rows(X: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for part in slices(len(X)):
+        yield X[part].reshape(-1, X.shape[-1])
