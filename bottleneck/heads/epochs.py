@@ -91,7 +91,7 @@ def log_loss(proba: Proba, sample: Sample, weights: NDArray[np.float32]) -> floa
     """Mean of −ln p(right class), in nats, each image weighted by its class."""
     right = [
         proba(sample.X[part])[np.arange(part.stop - part.start), sample.y[part]]
-        for part in slices(len(sample.y))
+        for part in slices(len(sample.y), sample.X.shape[1:])
     ]
     # the least positive float32, so that a probability of 0 costs much and not everything
     losses = -np.log(np.maximum(np.concatenate(right), np.finfo(np.float32).tiny))

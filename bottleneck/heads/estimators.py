@@ -139,8 +139,8 @@ class EstimatorHead:
     ) -> Fitted:
         """Fit a classifier on scaled features.
 
-        One that gives no probabilities of its own has its decision values made into some on the validation
-        split, by one temperature for all classes, which leaves the order of the classes as it is.
+        One that gives no probabilities of its own, or poor ones, has its values made into some on the
+        validation split, by one temperature for all classes, which leaves the order of the classes as it is.
 
         Parameters
         ----------
@@ -170,7 +170,7 @@ class EstimatorHead:
         scale_in_place(scalers, train, val)
         with _clear_words(self.name):
             estimator.fit(train.X, train.y)
-            if not hasattr(estimator, "predict_proba"):
+            if self.spec.calibrated or not hasattr(estimator, "predict_proba"):
                 estimator = _calibrate(estimator, _with_every_class(val, train, classes))
             estimator.predict_proba(val.X[:1])  # what neighbours lack shows only now
         return Fitted(make_pipeline(*scalers, estimator))

@@ -24,8 +24,9 @@ from bottleneck.cache.listing import Row
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.store import FeatureCache, find_views
 from bottleneck.errors import BottleneckError
-from bottleneck.heads.probabilities import BATCH, mean_probabilities, read_finite
+from bottleneck.heads.probabilities import mean_probabilities, read_finite
 from bottleneck.heads.registry import HEADS, HeadKind, Sample, complete_params, find_head
+from bottleneck.heads.scaling import slices
 from bottleneck.heads.split import Split, split_rows
 from bottleneck.runs.metrics import measure
 from bottleneck.runs.run import Run, free_name, new_run, write_run
@@ -202,9 +203,9 @@ def _samples(
                 X = np.memmap(file, np.float32, "w+", shape=shape)
             filled = 0
             for view in of:
-                for start in range(places[name].start, places[name].stop, BATCH):
-                    part = slice(start, min(start + BATCH, places[name].stop))
-                    some = read_finite(view, part)
+                for part in slices(len(rows), view.shape):
+                    first = places[name].start
+                    some = read_finite(view, slice(first + part.start, first + part.stop))
                     X[filled : filled + len(some)] = some
                     filled += len(some)
             samples.append(Sample(X, np.tile(_codes(rows, views[0].classes), len(of))))

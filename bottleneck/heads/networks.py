@@ -30,7 +30,7 @@ _WARM_UP, _FIRST_RATE = 0.05, 0.1
 _TRUSTED = {
     *("Sequential", "InputLayer", "Normalization", "Dense", "Conv2D", "GlobalAveragePooling2D"),
     *("BatchNormalization", "Activation", "Dropout", "Softmax", "DTypePolicy"),
-    *("GlorotUniform", "HeNormal", "Zeros", "Ones"),
+    *("HeNormal", "Zeros", "Ones"),
 }
 _MODULES = {"keras", "keras.layers", "keras.initializers"}
 
@@ -188,7 +188,8 @@ def _layers(keras: Any, params: Mapping[str, Any], classes: int, seed: int) -> I
             yield layers.GlobalAveragePooling2D()
         if number >= len(filters) and params["dropout"]:
             yield layers.Dropout(params["dropout"], seed=seed + number)
-    yield layers.Dense(classes, kernel_initializer=initial.GlorotUniform(seed))
+    # from 0: at first all classes are as probable, whatever the features
+    yield layers.Dense(classes, kernel_initializer="zeros")
 
 
 def _optimizer(keras: Any, params: Mapping[str, Any], total: int) -> Any:

@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.features import Located
 from bottleneck.errors import BottleneckError
 from bottleneck.heads.registry import Head
-
-# Rows read at a time: 32 MiB of 2,048 features.
-BATCH = 4096
+from bottleneck.heads.scaling import slices
 
 
 def read_finite(located: Located, part: slice) -> NDArray[np.float32]:
@@ -55,7 +53,6 @@ def mean_probabilities(head: Head, views: Sequence[Located], classes: int) -> ND
     """
     total = np.zeros((len(views[0].rows), classes), np.float32)
     for view in views:
-        for start in range(0, len(total), BATCH):
-            part = slice(start, start + BATCH)
+        for part in slices(len(total), view.shape):
             total[part] += head.predict_proba(read_finite(view, part))
     return total / np.float32(len(views))

@@ -79,11 +79,15 @@ class Estimator:
         image to length 1; or nothing.
     params : dict
         In place of the class's own defaults.
+    calibrated : bool
+        Its probabilities are far too sure, for it takes features for normal or independent: they are
+        calibrated. So are heads that have none.
     """
 
     path: str
     scale: Literal["standard", "unit", "none"]
     params: Mapping[str, Any] = field(default_factory=dict)
+    calibrated: bool = False
 
 
 @dataclass(frozen=True)
@@ -264,7 +268,7 @@ HEADS = {
         HeadKind(
             name="centroid",
             summary="nearest class mean",
-            estimator=Estimator("sklearn.neighbors.NearestCentroid", "standard"),
+            estimator=Estimator("sklearn.neighbors.NearestCentroid", "standard", calibrated=True),
         ),
         HeadKind(
             name="lda",
@@ -274,12 +278,13 @@ HEADS = {
                 "sklearn.discriminant_analysis.LinearDiscriminantAnalysis",
                 "standard",
                 {"solver": "lsqr", "shrinkage": "auto"},
+                calibrated=True,
             ),
         ),
         HeadKind(
             name="bayes",
             summary="naive Bayes, each feature normal within a class",
-            estimator=Estimator("sklearn.naive_bayes.GaussianNB", "standard"),
+            estimator=Estimator("sklearn.naive_bayes.GaussianNB", "standard", calibrated=True),
         ),
         HeadKind(
             name="forest",

@@ -1,5 +1,6 @@
 """Scaling of features, in place and in slices: they may be larger than memory."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 
 from bottleneck.heads.registry import Sample
 
-# Rows gone through at a time: 32 MiB of 2,048 features.
-SLICE = 4096
+# Bytes of features gone through at a time: many rows, and little beside what is being learnt from.
+_SLICE = 8 << 20
 
 
 def scale_in_place(scalers: Iterable[Any], train: Sample, val: Sample) -> None:
@@ -35,12 +36,13 @@ def scale_in_place(scalers: Iterable[Any], train: Sample, val: Sample) -> None:
                 X[:] = scaler.transform(X)
 
 
-def slices(count: int) -> Iterator[slice]:
-    """Divide so many rows into slices."""
-    for start in range(0, count, SLICE):
-        yield slice(start, min(start + SLICE, count))
+def slices(count: int, shape: tuple[int, ...]) -> Iterator[slice]:
+    """Divide so many rows of float32 features of a shape into slices of some megabytes."""
+    rows = max(1, _SLICE // (4 * math.prod(shape)))
+    for start in range(0, count, rows):
+        yield slice(start, min(start + rows, count))
 
 
 def _rows(X: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    for part in slices(len(X)):
+    for part in slices(len(X), X.shape[1:]):
         yield X[part].reshape(-1, X.shape[-1])

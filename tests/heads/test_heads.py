@@ -24,7 +24,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "softmax": {"learning_rate": 0.1, "epochs": 8},
     "dense": {"hidden": [16], "learning_rate": 0.03, "epochs": 5},
     "conv": {"filters": [8], "hidden": [8], "learning_rate": 0.03, "epochs": 5},
-    "boosting": {"max_iter": 10},
+    "boosting": {"max_iter": 5},
     "forest": {"n_estimators": 30},
     "extra-trees": {"n_estimators": 30},
 }
@@ -315,7 +315,7 @@ def test_a_keras_head_that_would_run_code_is_refused(
     [
         ({"class_name": "Sequential", "module": "keras"}, {"class_name": "system", "module": "os"}),
         ({"class_name": "Softmax"}, {"class_name": "TFSMLayer"}),
-        ({"class_name": "GlorotUniform"}, {"class_name": "get_file", "module": "keras.utils"}),
+        ({"class_name": "HeNormal"}, {"class_name": "get_file", "module": "keras.utils"}),
     ],
 )
 def test_a_keras_head_may_name_nothing_but_its_layers(
