@@ -295,9 +295,7 @@ def test_a_cache_larger_than_memory_is_streamed(tmp_path: Path) -> None:
     y = rng.integers(0, 3, count)
     X = rng.standard_normal((count, width), np.float32)
     X += 0.1 * rng.standard_normal((3, width), np.float32)[y]
-    write_cache(
-        tmp_path / "large", X, y, (["train"] * 5 + ["val"]) * (count // 6)
-    )
+    write_cache(tmp_path / "large", X, y, (["train"] * 5 + ["val"]) * (count // 6))
     code = (
         "import threading, time\n"
         "from pathlib import Path\n"
