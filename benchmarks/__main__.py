@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from benchmarks import heads
 from benchmarks.pictures import write_photographs
 from benchmarks.timing import alternate, show
 from bottleneck.bases.network import build_network
@@ -153,6 +154,7 @@ def main() -> None:
         extraction(folder)
         several_taps(folder)
         second_run(folder)
+    heads.main()
 
 
 if __name__ == "__main__":

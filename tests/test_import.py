@@ -8,6 +8,7 @@ import pytest
 
 from bottleneck.cli.main import COMMANDS
 from tests.commandline import Cli
+from tests.heads.blobs import write_blobs
 
 HEAVY = ("tensorflow", "keras", "sklearn", "h5py", "numpy", "PIL")
 
@@ -74,6 +75,30 @@ def test_a_logistic_head_is_fitted_and_served_from_a_cache_without_tensorflow(
     loaded = run_python(code, cwd=tmp_path).split()
     assert "sklearn" in loaded
     assert not {"tensorflow", "keras"} & set(loaded)
+
+
+def test_no_scikit_learn_head_loads_tensorflow_or_needs_it_installed(tmp_path: Path) -> None:
+    write_blobs(tmp_path / "cache")
+    code = """
+import importlib.metadata, sys
+from pathlib import Path
+found = importlib.metadata.version
+def version(name):
+    if name in ("keras", "tensorflow"): raise importlib.metadata.PackageNotFoundError(name)
+    return found(name)
+importlib.metadata.version = version
+sys.modules["keras"] = sys.modules["tensorflow"] = None  # to import them is an error
+import bottleneck
+from bottleneck.heads.registry import HEADS, find_head
+small = {"boosting": {"max_iter": 3}, "forest": {"n_estimators": 5}, "extra-trees": {"n_estimators": 5}}
+for name, kind in HEADS.items():
+    if "networks" not in kind.module:
+        run = bottleneck.fit_head("cache", name, out=f"runs/{name}", params=small.get(name, {})).run
+        assert "scikit-learn" in run.versions and "tensorflow" not in run.versions
+        find_head(name).load(Path("runs", name))
+        print(name)
+"""
+    assert "logistic" in run_python(code, cwd=tmp_path).split()
 
 
 def test_the_function_is_not_hidden_by_a_subpackage() -> None:

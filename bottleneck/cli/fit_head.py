@@ -1,5 +1,6 @@
 """`bottleneck fit-head`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,17 @@ from bottleneck.heads.registry import HEADS
 
 _HEADS = "; ".join(f"{kind.name}: {kind.summary}" for kind in HEADS.values())
 
+_shape = partial(typer.Option, rich_help_panel="Parameters that have options of their own")
+
 
 def fit_head(
     cache: options.Cache,
-    head: Annotated[str, typer.Option(help=f"What to fit. {_HEADS}.")],
+    head: Annotated[
+        str,
+        typer.Option(
+            help=f"What to fit. {_HEADS}. Or a scikit-learn classifier by its dotted path."
+        ),
+    ],
     recipe: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,6 +51,19 @@ def fit_head(
         list[str] | None,
         typer.Option(metavar="K=V", help="A parameter of the head; may be repeated."),
     ] = None,
+    hidden: Annotated[
+        list[int] | None, _shape(min=1, help="Width of a hidden layer; may be repeated.")
+    ] = None,
+    filters: Annotated[
+        list[int] | None, _shape(min=1, help="Filters of a convolution; may be repeated.")
+    ] = None,
+    kernel: Annotated[int | None, _shape(min=1, help="Side of the convolutions.")] = None,
+    dropout: Annotated[
+        float | None, _shape(min=0, help="Share of a hidden layer left out in training.")
+    ] = None,
+    class_weight: Annotated[
+        str | None, _shape(help="balanced: all classes count the same, however rare.")
+    ] = None,
     memory: Annotated[
         int | None,
         typer.Option(
@@ -53,6 +74,13 @@ def fit_head(
     debug: options.Debug = False,
 ) -> None:
     """Fit a head on cached features and leave a run behind."""
+    short = {
+        "hidden": hidden or None,
+        "filters": filters or None,
+        "kernel": kernel,
+        "dropout": dropout,
+        "class_weight": class_weight,
+    }
     fitted = run_fit_head(
         cache,
         head,
@@ -61,7 +89,8 @@ def fit_head(
         predict_views=predict_views,
         out=out,
         seed=seed,
-        params=dict(_parameter(text) for text in param or []),
+        params=dict(map(_parameter, param or []))
+        | {name: value for name, value in short.items() if value is not None},
         memory=None if memory is None else memory << 20,
     )
     if json:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from bottleneck.cache.listing import Row
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.store import FeatureCache, find_views
 from bottleneck.errors import BottleneckError
-from bottleneck.heads.probabilities import BATCH, mean_probabilities
-from bottleneck.heads.registry import Sample, complete_params, find_head
+from bottleneck.heads.probabilities import mean_probabilities, read_finite
+from bottleneck.heads.registry import HEADS, HeadKind, Sample, complete_params, find_head
+from bottleneck.heads.scaling import slices
 from bottleneck.heads.split import Split, split_rows
 from bottleneck.runs.metrics import measure
 from bottleneck.runs.run import Run, free_name, new_run, write_run
@@ -63,8 +64,9 @@ def fit_head(
     ----------
     cache : path
         The cache's folder.
-    head : {"logistic", "softmax"}
-        What to fit.
+    head : str
+        What to fit: a name of `bottleneck.heads.registry.HEADS`, or a scikit-learn classifier by its
+        dotted path.
     recipe : Recipe or str, optional
         Which features; may be left out where there are those of one recipe only.
     recipes : sequence of Recipe or str, optional
@@ -80,7 +82,7 @@ def fit_head(
     seed : int
         Of the split, where the data give none, and of the head.
     params : dict, optional
-        The head's parameters; those left out have their defaults.
+        The head's parameters, as values or as text; those left out have their defaults.
     memory : int, optional
         Bytes that features may take in memory; more than that are put in a file and mapped from
         there. By default half of what is free.
@@ -93,7 +95,8 @@ def fit_head(
     Raises
     ------
     BottleneckError
-        The cache cannot be read, its images cannot be split, or there is no such head or parameter.
+        The cache cannot be read, its images cannot be split, there is no such head or parameter, or
+        the head cannot be fitted on these features.
 
     Examples
     --------
@@ -127,10 +130,10 @@ def fit_head(
         classes,
         [*range(most)] * len(rows),
     ).by_view(most)
-    module = kind.load_module()
+    kind.refuse_shape(views[0].shape)
     with new_run(path) as folder:
-        with _samples(views[:train_views], split, memory, folder) as (train, val):
-            fitted = module.fit(train, val, len(classes), seed, complete)
+        with _samples(kind, views[:train_views], split, memory, folder) as (train, val):
+            fitted = kind.fit(train, val, len(classes), seed, complete)
         fitted.save(folder)
         probabilities = mean_probabilities(fitted, views[:predict_views], len(classes))
         run = Run(
@@ -175,34 +178,52 @@ def _codes(rows: tuple[Row, ...], classes: tuple[str, ...]) -> NDArray[np.int64]
 
 @contextlib.contextmanager
 def _samples(
-    views: Sequence[Located], split: Split, memory: int | None, folder: Path
+    kind: HeadKind, views: Sequence[Located], split: Split, memory: int | None, folder: Path
 ) -> Iterator[tuple[Sample, Sample]]:
     """Read the features a head is fitted on, into memory or, where they do not fit, into a file."""
     places = _places(split)
-    width = int(np.prod(views[0].shape))
     taken = {"train": views, "val": views[:1]}
-    needed = 4 * width * sum(len(split.parts[name]) * len(of) for name, of in taken.items())
+    needed = (
+        4
+        * int(np.prod(views[0].shape))
+        * sum(len(split.parts[name]) * len(of) for name, of in taken.items())
+    )
     allowed = _free_memory() // 2 if memory is None else memory
+    if needed > allowed:
+        _tell_of_mapping(kind, needed)
     with contextlib.ExitStack() as stack:
         samples = []
         for name, of in taken.items():
             rows = split.parts[name]
-            shape = (len(rows) * len(of), width)
+            shape = (len(rows) * len(of), *views[0].shape)
             if needed <= allowed:
                 X = np.empty(shape, np.float32)
             else:
-                _log.info("%d MB of features do not fit into memory: mapping them.", needed >> 20)
                 file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
                 X = np.memmap(file, np.float32, "w+", shape=shape)
             filled = 0
             for view in of:
-                for start in range(places[name].start, places[name].stop, BATCH):
-                    part = slice(start, min(start + BATCH, places[name].stop))
-                    some = view.gather(part).X.reshape(-1, width)
+                for part in slices(len(rows), view.shape):
+                    first = places[name].start
+                    some = read_finite(view, slice(first + part.start, first + part.stop))
                     X[filled : filled + len(some)] = some
                     filled += len(some)
             samples.append(Sample(X, np.tile(_codes(rows, views[0].classes), len(of))))
         yield samples[0], samples[1]
+
+
+def _tell_of_mapping(kind: HeadKind, needed: int) -> None:
+    if kind.streams:
+        _log.info("%d MB of features do not fit into memory: mapping them.", needed >> 20)
+    else:
+        streaming = ", ".join(other.name for other in HEADS.values() if other.streams)
+        _log.warning(
+            "%d MB of features are more than memory allows, and head %s takes them all at once; "
+            "these go through them in pieces: %s.",
+            needed >> 20,
+            kind.name,
+            streaming,
+        )
 
 
 def _free_memory() -> int:
@@ -242,4 +263,9 @@ def _data_digest(rows: tuple[Row, ...]) -> str:
 
 def _versions() -> dict[str, str]:
     software = ("bottleneck-features", "numpy", "scikit-learn", "keras", "tensorflow", "pillow")
-    return {"python": platform.python_version()} | {name: version(name) for name in software}
+    versions = {"python": platform.python_version()}
+    for name in software:
+        # most heads need no TensorFlow, and builds of it have names of their own
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

@@ -6,10 +6,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.features import Located
+from bottleneck.errors import BottleneckError
 from bottleneck.heads.registry import Head
+from bottleneck.heads.scaling import slices
 
-# Rows read at a time: 32 MiB of 2,048 features.
-BATCH = 4096
+
+def read_finite(located: Located, part: slice) -> NDArray[np.float32]:
+    """Read the features of a part of some images.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, *shape)
+
+    Raises
+    ------
+    BottleneckError
+        Some are no numbers, or infinite: nothing could be learnt from them.
+    """
+    features = located.gather(part)
+    X = features.X.reshape(len(features.X), -1)
+    # a sum is finite only if all it is taken over is, and costs no memory
+    if len(X) and not np.isfinite(X.sum(axis=1)).all():
+        wrong = np.flatnonzero(~np.isfinite(X).all(axis=1))
+        if len(wrong):
+            raise BottleneckError(
+                f"features of {features.paths[wrong[0]]!r} hold NaN or infinity; half precision may have overflown: "
+                "extract again with --dtype float32 --precision float32, or leave the image out"
+            )
+    return features.X
 
 
 def mean_probabilities(head: Head, views: Sequence[Located], classes: int) -> NDArray[np.float32]:
@@ -29,8 +53,6 @@ def mean_probabilities(head: Head, views: Sequence[Located], classes: int) -> ND
     """
     total = np.zeros((len(views[0].rows), classes), np.float32)
     for view in views:
-        for start in range(0, len(total), BATCH):
-            part = slice(start, start + BATCH)
-            X = view.gather(part).X
-            total[part] += head.predict_proba(X.reshape(len(X), -1))
+        for part in slices(len(total), view.shape):
+            total[part] += head.predict_proba(read_finite(view, part))
     return total / np.float32(len(views))

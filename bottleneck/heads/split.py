@@ -70,6 +70,7 @@ def split_rows(rows: Iterable[Row], seed: int) -> Split:
     else:
         kind, parts = "given", _given(labelled, given, seed)
     _refuse_untrained(parts, classes)
+    _tell_of_untested(parts, classes)
     _tell_of_straddlers(parts)
     return Split(kind, {name: tuple(parts[name]) for name in SHARES if parts.get(name)})
 
@@ -133,6 +134,20 @@ def _refuse_untrained(parts: Mapping[str, Sequence[Row]], classes: Sequence[str]
             f"too few images to set some aside for validation: {len(parts['train'])}; "
             "some class needs 2 different ones or more"
         )
+
+
+def _tell_of_untested(parts: Mapping[str, Sequence[Row]], classes: Sequence[str]) -> None:
+    for name in ("val", "test"):
+        there = {row.label for row in parts.get(name, ())}
+        lacking = [label for label in classes if label not in there]
+        if there and lacking:
+            _log.warning(
+                "%s has no images of %d of %d classes: %s; its figures say nothing of them.",
+                name,
+                len(lacking),
+                len(classes),
+                ", ".join(lacking[:5]),
+            )
 
 
 def _tell_of_straddlers(parts: Mapping[str, Sequence[Row]]) -> None:

@@ -173,7 +173,7 @@ def predict(
     """
     known = read_run(run)
     found = read_source(images, root=root, path_column=path_column, skip_missing=skip_missing)
-    head = find_head(known.head).load_module().load(Path(run))
+    head = find_head(known.head).load(Path(run))
     threads = Settings().workers if workers is None else workers
     settings = Settings(batch_size, threads, max_pixels)
     with _place(cache) as place:

@@ -1,0 +1,98 @@
+"""Training in epochs that ends where the validation loss has stopped falling."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.heads.registry import Sample
+from bottleneck.heads.scaling import slices
+
+Proba = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
+
+
+def train_epochs(
+    count: int,
+    batch_size: int,
+    params: Mapping[str, Any],
+    seed: int,
+    *,
+    step: Callable[[NDArray[np.int64]], object],
+    loss: Callable[[], float],
+    keep: Callable[[], object],
+) -> dict[str, Any]:
+    """Train until the validation loss has not fallen for some epochs (Prechelt 1998, Early Stopping).
+
+    Parameters
+    ----------
+    count, batch_size : int
+        Rows there are, and rows in a batch.
+    params : dict
+        At most so many ``epochs``, and ``patience``, in epochs.
+    seed : int
+        Of the order of the rows, another in each epoch.
+    step : callable
+        Learns from a batch, given as numbers of rows.
+    loss : callable
+        Gives the validation loss.
+    keep : callable
+        Called after each epoch that is the best so far, to keep what was learnt.
+
+    Returns
+    -------
+    dict
+        ``epochs``, the best, and its ``val_log_loss``.
+    """
+    rng = np.random.default_rng(seed)
+    best_epoch, best_loss = 0, np.inf
+    for epoch in range(1, params["epochs"] + 1):
+        for rows in _batches(rng.permutation(count), batch_size):
+            step(rows)
+        now = loss()
+        # the first is kept even where it is no number, so that there is one
+        if best_epoch == 0 or now < best_loss:
+            best_epoch, best_loss = epoch, now
+            keep()
+        elif epoch - best_epoch >= params["patience"]:
+            break
+    return {"epochs": best_epoch, "val_log_loss": best_loss}
+
+
+def _batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """Divide rows into batches of almost the same size: none is left over with a row or two."""
+    yield from np.array_split(order, steps(len(order), size))
+
+
+def steps(count: int, batch_size: int) -> int:
+    """Count the batches of an epoch."""
+    return -(-count // batch_size)
+
+
+def class_weights(
+    y: NDArray[np.int64], classes: int, how: Literal["balanced"] | None
+) -> NDArray[np.float32]:
+    """Weigh classes equally, or so that all count the same however often they occur.
+
+    The mean weight over `y` is 1, as scikit-learn has it (King and Zeng 2001, Logistic Regression in
+    Rare Events Data).
+
+    Examples
+    --------
+    >>> class_weights(np.array([0, 0, 0, 1]), 2, "balanced")
+    array([0.6666667, 2.       ], dtype=float32)
+    """
+    if how is None:
+        return np.ones(classes, np.float32)
+    return (len(y) / (classes * np.bincount(y, minlength=classes))).astype(np.float32)
+
+
+def log_loss(proba: Proba, sample: Sample, weights: NDArray[np.float32]) -> float:
+    """Mean of −ln p(right class), in nats, each image weighted by its class."""
+    right = [
+        proba(sample.X[part])[np.arange(part.stop - part.start), sample.y[part]]
+        for part in slices(len(sample.y), sample.X.shape[1:])
+    ]
+    # the least positive float32, so that a probability of 0 costs much and not everything
+    losses = -np.log(np.maximum(np.concatenate(right), np.finfo(np.float32).tiny))
+    return float(np.average(losses, weights=weights[sample.y]))

@@ -1,0 +1,227 @@
+"""Heads that are small networks, trained by gradient descent: softmax, dense, conv."""
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
+
+from bottleneck.bases.backend import load_keras
+from bottleneck.errors import BottleneckError
+from bottleneck.heads.epochs import class_weights, log_loss, steps, train_epochs
+from bottleneck.heads.registry import Sample
+from bottleneck.heads.scaling import scale_in_place
+
+FILE_NAME = "head.keras"
+
+# A hundred batches an epoch, as far as that leaves each between 32 images (Masters and Luschi 2018,
+# Revisiting Small Batch Training) and 512, from where the optimiser's own work no longer shows.
+_BATCHES, _LEAST, _MOST = 100, 32, 512
+
+# The learning rate rises for the first twentieth of the steps, from a tenth.
+_WARM_UP, _FIRST_RATE = 0.05, 0.1
+
+# All that a head's file may name: layers, and what configures them. Nothing else in it is looked up.
+_TRUSTED = {
+    *("Sequential", "InputLayer", "Normalization", "Dense", "Conv2D", "GlobalAveragePooling2D"),
+    *("BatchNormalization", "Activation", "Dropout", "Softmax", "DTypePolicy"),
+    *("HeNormal", "Zeros", "Ones"),
+}
+_MODULES = {"keras", "keras.layers", "keras.initializers"}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A fitted network.
+
+    Attributes
+    ----------
+    model : keras.Model
+        From features to probabilities ``(n, classes)``.
+    chosen : dict
+        ``epochs``, after which the validation loss was least, that loss, and ``batch_size``.
+    """
+
+    model: Any
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+    def predict_proba(self, X: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Probabilities, shape (n, classes), of features; maps are flattened, where vectors are taken."""
+        shape = self.model.input_shape[1:]
+        return np.asarray(self.model.predict_on_batch(X.reshape(len(X), *shape)), np.float32)
+
+    def save(self, folder: Path, /) -> None:
+        """Write ``head.keras``."""
+        self.model.save(folder / FILE_NAME)
+
+
+def fit(
+    train: Sample,
+    val: Sample,
+    classes: int,
+    seed: int,
+    params: Mapping[str, Any],
+) -> Network:
+    """Train until the validation loss has not fallen for some epochs, and keep the best epoch.
+
+    Parameters
+    ----------
+    train, val : Sample
+        Overwritten with standardised features.
+    classes : int
+        Each occurs in `train`.
+    seed : int
+        Of the initial weights, of what is dropped, and of the order of the images.
+    params : dict
+        ``filters``, ``kernel`` and ``hidden``, the sizes of the layers; ``dropout``, after each hidden
+        layer; ``batch_norm``, before each activation; ``learning_rate``; ``batch_size`` in images;
+        at most so many ``epochs``; ``patience``, in epochs; ``label_smoothing``; ``weight_decay``;
+        ``class_weight``.
+
+    Notes
+    -----
+    Adam (Kingma and Ba 2015), its weight decay apart from the gradient (Loshchilov and Hutter 2019),
+    its rate falling along a cosine (Loshchilov and Hutter 2017) after a warm-up (Goyal et al. 2017).
+    Dropout: Srivastava et al. 2014. Batch normalisation: Ioffe and Szegedy 2015. Label smoothing:
+    Szegedy et al. 2016. Initial weights: He et al. 2015.
+    """
+    keras = load_keras()
+    if "filters" not in params:
+        train, val = (Sample(s.X.reshape(len(s.X), -1), s.y) for s in (train, val))
+    scaler = StandardScaler()
+    scale_in_place([scaler], train, val)
+    count = len(train.y)
+    size = params["batch_size"] or int(np.clip(count // _BATCHES, _LEAST, _MOST))
+    # what standardises stays out of the training: it is done once, here
+    body = keras.Sequential(
+        [keras.Input(train.X.shape[1:]), *_layers(keras, params, classes, seed)]
+    )
+    body.compile(
+        _optimizer(keras, params, params["epochs"] * steps(count, size)),
+        keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=params["label_smoothing"]
+        ),
+    )
+    weights = class_weights(train.y, classes, params["class_weight"])
+    one_hot = np.eye(classes, dtype=np.float32)
+    best: list[Any] = []
+
+    def learn(rows: NDArray[np.int64]) -> None:
+        # Not model.fit: it draws its order from a seed of the whole process, and with a dataset of
+        # ours it fetches ahead while the order changes, so that no two fits are the same.
+        y = train.y[rows]
+        body.train_on_batch(train.X[rows], one_hot[y], sample_weight=weights[y])
+
+    def proba(X: NDArray[np.float32]) -> NDArray[np.float32]:
+        softmax: NDArray[np.float32] = keras.ops.convert_to_numpy(
+            keras.ops.softmax(body.predict_on_batch(X))
+        )
+        return softmax
+
+    def keep() -> None:
+        best[:] = body.get_weights()
+
+    chosen = train_epochs(
+        count,
+        size,
+        params,
+        seed,
+        step=learn,
+        loss=lambda: log_loss(proba, val, weights),
+        keep=keep,
+    )
+    body.set_weights(best)
+    model = keras.Sequential(
+        [
+            keras.Input(train.X.shape[1:]),
+            keras.layers.Normalization(mean=scaler.mean_, variance=np.square(scaler.scale_)),
+            *body.layers,
+            keras.layers.Softmax(),
+        ]
+    )
+    return Network(model, {**chosen, "batch_size": size})
+
+
+def load(folder: Path) -> Network:
+    """Read ``head.keras`` in safe mode, after looking at all that it names: no code in it is ever run.
+
+    Raises
+    ------
+    BottleneckError
+        It is missing or damaged, or names anything but the layers of such a head.
+    """
+    file = folder / FILE_NAME
+    try:
+        _refuse_foreign(file)
+        model = load_keras().models.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises what it likes on foreign files
+        reason = " ".join(str(error).split())[:300]
+        raise BottleneckError(
+            f"{file} is not a head that can be trusted and read ({reason}); fit it again with: bottleneck fit-head"
+        ) from error
+    return Network(model)
+
+
+def _layers(keras: Any, params: Mapping[str, Any], classes: int, seed: int) -> Iterator[Any]:
+    layers, initial = keras.layers, keras.initializers
+    filters, hidden = params.get("filters", []), params.get("hidden", [])
+    normalised = params.get("batch_norm", False)
+    for number, width in enumerate([*filters, *hidden]):
+        # a seed for each layer, or layers of one shape would start alike
+        options = {
+            "use_bias": not normalised,
+            "kernel_initializer": initial.HeNormal(seed + number),
+        }
+        if number < len(filters):
+            yield layers.Conv2D(width, params["kernel"], padding="same", **options)
+        else:
+            yield layers.Dense(width, **options)
+        if normalised:
+            yield layers.BatchNormalization()
+        yield layers.Activation("relu")
+        if number + 1 == len(filters):
+            yield layers.GlobalAveragePooling2D()
+        if number >= len(filters) and params["dropout"]:
+            yield layers.Dropout(params["dropout"], seed=seed + number)
+    # from 0: at first all classes are as probable, whatever the features
+    yield layers.Dense(classes, kernel_initializer="zeros")
+
+
+def _optimizer(keras: Any, params: Mapping[str, Any], total: int) -> Any:
+    warm_up = int(_WARM_UP * total)
+    rate = keras.optimizers.schedules.CosineDecay(
+        params["learning_rate"] * _FIRST_RATE,
+        decay_steps=total - warm_up,
+        warmup_target=params["learning_rate"],
+        warmup_steps=warm_up,
+    )
+    if not params["weight_decay"]:
+        return keras.optimizers.Adam(rate)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=params["weight_decay"])
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _refuse_foreign(file: Path) -> None:
+    """Refuse a file that names a class which is no part of such a head."""
+    with zipfile.ZipFile(file) as archive:
+        config = json.loads(archive.read("config.json"))
+    for part in _objects(config):
+        if "class_name" not in part:
+            continue
+        named = (part.get("module"), part["class_name"], part.get("registered_name"))
+        if named[0] not in _MODULES or named[1] not in _TRUSTED or named[2] is not None:
+            raise ValueError(f"it names {named[0]}.{named[1]}, which is no part of a head")
+
+
+def _objects(part: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(part, dict):
+        yield part
+    for value in part.values() if isinstance(part, dict) else part:
+        if isinstance(value, (dict, list)):
+            yield from _objects(value)

@@ -1,0 +1,71 @@
+"""Logistic regression by stochastic gradient descent, for features that do not fit into memory."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import SGDClassifier
+from sklearn.pipeline import make_pipeline
+
+from bottleneck.heads.epochs import class_weights, log_loss, train_epochs
+from bottleneck.heads.estimators import SCALERS, Fitted, load
+from bottleneck.heads.registry import Sample
+from bottleneck.heads.scaling import scale_in_place
+
+__all__ = ["fit", "load"]
+
+
+def fit(
+    train: Sample,
+    val: Sample,
+    classes: int,
+    seed: int,
+    params: Mapping[str, Any],
+) -> Fitted:
+    """Train a batch at a time, and keep the epoch with the least validation loss.
+
+    Parameters
+    ----------
+    train, val : Sample
+        Overwritten with scaled features.
+    classes : int
+        Each occurs in `train`.
+    seed : int
+        Of the order of the images.
+    params : dict
+        ``alpha``, the strength of the regularisation; ``batch_size`` in images; at most so many
+        ``epochs``; ``patience``, in epochs; ``class_weight``.
+
+    Notes
+    -----
+    Steps shrink as Bottou 2012, Stochastic Gradient Descent Tricks, has it, and the weights are averaged
+    over the steps (Polyak and Juditsky 1992).
+    """
+    train, val = (Sample(s.X.reshape(len(s.X), -1), s.y) for s in (train, val))
+    # the first steps are made for images of length 1
+    scalers = [scaler() for scaler in SCALERS["unit"]]
+    scale_in_place(scalers, train, val)
+    model = SGDClassifier(loss="log_loss", alpha=params["alpha"], average=True, random_state=seed)
+    weights = class_weights(train.y, classes, params["class_weight"])
+    best = model
+
+    def learn(rows: NDArray[np.int64]) -> None:
+        y = train.y[rows]
+        model.partial_fit(train.X[rows], y, np.arange(classes), sample_weight=weights[y])
+
+    def keep() -> None:
+        nonlocal best
+        best = copy.deepcopy(model)
+
+    chosen = train_epochs(
+        len(train.y),
+        params["batch_size"],
+        params,
+        seed,
+        step=learn,
+        loss=lambda: log_loss(model.predict_proba, val, weights),
+        keep=keep,
+    )
+    return Fitted(make_pipeline(*scalers, best), chosen)
