@@ -180,6 +180,13 @@ class Located:
             for view in range(views)
         )
 
+    def first(self, count: int) -> "Located":
+        """Take the first so many."""
+        sources = tuple(
+            Source(source.index[:count], source.opened, source.shape) for source in self.sources
+        )
+        return Located(self.rows[:count], self.views[:count], self.classes, sources)
+
     def gather(self, part: slice) -> Features:
         """Read the features of a part of the images into memory."""
         rows = self.rows[part]

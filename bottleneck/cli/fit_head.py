@@ -1,5 +1,6 @@
 """`bottleneck fit-head`."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +8,14 @@ from typing import Annotated
 import typer
 
 from bottleneck.cli import options, terminal
-from bottleneck.heads.fit import FittedRun
+from bottleneck.heads.fit import TRIALS, FittedRun
 from bottleneck.heads.fit import fit_head as run_fit_head
+from bottleneck.heads.grids import find_grid
 from bottleneck.heads.registry import HEADS
 
 _HEADS = "; ".join(f"{kind.name}: {kind.summary}" for kind in HEADS.values())
 
+_search = partial(typer.Option, rich_help_panel="Search and cross-validation")
 _shape = partial(typer.Option, rich_help_panel="Parameters that have options of their own")
 
 
@@ -64,6 +67,19 @@ def fit_head(
     class_weight: Annotated[
         str | None, _shape(help="balanced: all classes count the same, however rare.")
     ] = None,
+    search: Annotated[
+        bool, _search("--search", help="Try values that suit the head, and take the best.")
+    ] = False,
+    grid: Annotated[
+        Path | None,
+        _search(help="Try those of a JSON file: an object with a list for each parameter."),
+    ] = None,
+    cv: Annotated[
+        int, _search(min=0, help="Judge in so many folds of train and val.", show_default="on val")
+    ] = 0,
+    jobs: Annotated[
+        int | None, _search(min=1, help="Processes at work.", show_default="as many as cores")
+    ] = None,
     memory: Annotated[
         int | None,
         typer.Option(
@@ -91,12 +107,20 @@ def fit_head(
         seed=seed,
         params=dict(map(_parameter, param or []))
         | {name: value for name, value in short.items() if value is not None},
+        grid=find_grid(head, grid) if search or grid else None,
+        folds=cv,
+        jobs=jobs or os.cpu_count() or 1,
         memory=None if memory is None else memory << 20,
     )
     if json:
         terminal.result_json({"path": str(fitted.path), **fitted.run.to_dict()})
     else:
         terminal.result(metrics_table([fitted]))
+        if fitted.run.trials:
+            terminal.say(
+                f"Tried {fitted.run.trials} choices of parameters on {fitted.run.chosen_on}; "
+                f"all of them are in {fitted.path / TRIALS}"
+            )
         terminal.say(f"Next: bottleneck predict {fitted.path} IMAGES --out predictions.csv")
 
 

@@ -24,9 +24,11 @@ from bottleneck.cache.listing import Row
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.store import FeatureCache, find_views
 from bottleneck.errors import BottleneckError
+from bottleneck.heads.grids import Grid
 from bottleneck.heads.probabilities import mean_probabilities, read_finite
 from bottleneck.heads.registry import HEADS, HeadKind, Sample, complete_params, find_head
 from bottleneck.heads.scaling import slices
+from bottleneck.heads.search import COLUMNS, Trial, make_folds, search, trial_lines
 from bottleneck.heads.split import Split, split_rows
 from bottleneck.runs.metrics import measure
 from bottleneck.runs.run import Run, free_name, new_run, write_run
@@ -35,6 +37,7 @@ from bottleneck.runs.table import class_columns, write_table
 _log = logging.getLogger("bottleneck")
 
 PREDICTIONS = "predictions.csv"
+TRIALS = "search.csv"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,9 @@ def fit_head(
     out: str | os.PathLike[str] | None = None,
     seed: int = 0,
     params: Mapping[str, Any] | None = None,
+    grid: Grid | None = None,
+    folds: int = 0,
+    jobs: int = 1,
     memory: int | None = None,
 ) -> FittedRun:
     """Fit a head on cached features and leave a run behind.
@@ -83,6 +89,14 @@ def fit_head(
         Of the split, where the data give none, and of the head.
     params : dict, optional
         The head's parameters, as values or as text; those left out have their defaults.
+    grid : dict of lists, optional
+        Values to try of some parameters, in every combination; those with the least log loss are taken.
+        `bottleneck.heads.grids.find_grid` has some for each head.
+    folds : int
+        Judge them, or the parameters given, in so many folds of the training and validation splits
+        rather than on the validation split alone; see `bottleneck.heads.search.make_folds`.
+    jobs : int
+        Processes that try parameters at the same time.
     memory : int, optional
         Bytes that features may take in memory; more than that are put in a file and mapped from
         there. By default half of what is free.
@@ -132,6 +146,23 @@ def fit_head(
     ).by_view(most)
     kind.refuse_shape(views[0].shape)
     with new_run(path) as folder:
+        trials: tuple[Trial, ...] = ()
+        if grid or folds:
+            judged = make_folds(split.parts["train"], split.parts["val"], folds, seed)
+            count = sum(len(split.parts[name]) for name in ("train", "val"))
+            trials = search(
+                head,
+                [view.first(count) for view in views[:train_views]],
+                judged,
+                grid or {},
+                classes=classes,
+                params=params or {},
+                seed=seed,
+                jobs=jobs,
+                folder=folder,
+            )
+            complete = complete_params(kind, {**(params or {}), **trials[0].params})
+            write_table(folder / TRIALS, COLUMNS, trial_lines(trials))
         with _samples(kind, views[:train_views], split, memory, folder) as (train, val):
             fitted = kind.fit(train, val, len(classes), seed, complete)
         fitted.save(folder)
@@ -146,6 +177,8 @@ def fit_head(
             params={**complete, "chosen": dict(fitted.chosen)},
             seed=seed,
             split=split.kind,
+            chosen_on=f"{folds} folds of train and val" if trials and folds else "val",
+            trials=len(trials),
             metrics={
                 name: measure(_codes(split.parts[name], classes), probabilities[part])
                 for name, part in _places(split).items()

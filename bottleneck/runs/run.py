@@ -43,6 +43,11 @@ class Run:
     seed : int
     split : str
         ``given`` by the data, or made by ``digest``.
+    chosen_on : str
+        What parameters, and whatever else was chosen, were chosen on: ``val``, or folds of ``train`` and
+        ``val``. The test split is only measured.
+    trials : int
+        How many choices of parameters were tried; see ``search.csv`` beside it.
     metrics : dict of Metrics
         By split.
     cache, data_digest : str
@@ -64,6 +69,8 @@ class Run:
     params: dict[str, Any]
     seed: int
     split: str
+    chosen_on: str
+    trials: int
     metrics: dict[str, Metrics]
     cache: str
     data_digest: str

@@ -1,0 +1,272 @@
+"""Trying parameters of a head, on the validation split or in folds."""
+
+import itertools
+import json
+import math
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedGroupKFold
+
+from bottleneck.cache.features import Located
+from bottleneck.cache.listing import Row
+from bottleneck.errors import BottleneckError
+from bottleneck.heads.grids import Grid
+from bottleneck.heads.probabilities import read_finite
+from bottleneck.heads.registry import Sample, complete_params, find_head
+from bottleneck.heads.scaling import slices
+
+# Folds take turns at three parts: to fit on, to choose on, and to judge by.
+_LEAST_FOLDS = 3
+
+COLUMNS = ("params", "log_loss", "spread", "accuracy", "seconds", "reason")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one choice of parameters.
+
+    Attributes
+    ----------
+    params : dict
+        Those that were tried; the others have their defaults.
+    log_loss, accuracy : float
+        Means over the folds.
+    spread : float
+        Standard deviation of the log loss over the folds; 0 for one.
+    seconds : float
+        Of fitting, in all folds.
+    reason : str
+        Why it could not be fitted; empty where it could.
+    """
+
+    params: Mapping[str, Any]
+    log_loss: float
+    accuracy: float
+    spread: float
+    seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Images by the part they play, as places in the rows.
+
+    Attributes
+    ----------
+    train, val, score : ndarray of int64
+        To fit on, for the head to choose on (when to stop, say), and to judge by.
+    """
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    score: NDArray[np.int64]
+
+
+def make_folds(train: Sequence[Row], val: Sequence[Row], folds: int, seed: int) -> tuple[Fold, ...]:
+    """Divide the images of the training and validation splits, in that order.
+
+    Without folds there is one division: fitted on the training split, chosen and judged on the
+    validation split. With folds each image is judged by once, by heads that saw it neither in fitting nor
+    in choosing; classes are spread evenly, and duplicates stay together.
+
+    Parameters
+    ----------
+    train, val : sequence of Row
+    folds : int
+        0 for none.
+    seed : int
+
+    Raises
+    ------
+    BottleneckError
+        There are too few folds, or too few different images of a class for them.
+
+    Examples
+    --------
+    >>> rows = [Row(f"{n}.jpg", f"{n:064x}", "cat" if n % 2 else "dog") for n in range(12)]
+    >>> [fold.score.tolist() for fold in make_folds(rows[:8], rows[8:], folds=0, seed=0)]
+    [[8, 9, 10, 11]]
+    >>> [len(fold.score) for fold in make_folds(rows[:8], rows[8:], folds=3, seed=0)]
+    [4, 4, 4]
+    """
+    rows = [*train, *val]
+    if not folds:
+        held_out = np.arange(len(train), len(rows))
+        return (Fold(np.arange(len(train)), held_out, held_out),)
+    if folds < _LEAST_FOLDS:
+        raise BottleneckError(f"--cv takes a number of folds from {_LEAST_FOLDS}, not {folds}")
+    counts = Counter(label for label, _ in {(row.label, row.digest) for row in rows})
+    few = min(counts, key=lambda label: counts[label])
+    if counts[few] < folds:
+        raise BottleneckError(
+            f"class {few!r} has {counts[few]} different images to fit on, too few for --cv {folds}; give fewer folds"
+        )
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    labels, groups = [row.label for row in rows], [row.digest for row in rows]
+    parts = [score for _, score in splitter.split(rows, labels, groups)]
+    made = []
+    for number, score in enumerate(parts):
+        chosen_on = parts[(number + 1) % folds]
+        fitted_on = np.setdiff1d(np.arange(len(rows)), np.concatenate([score, chosen_on]))
+        lacking = set(labels) - {labels[place] for place in fitted_on}
+        if lacking:
+            raise BottleneckError(
+                f"class {min(map(str, lacking))!r} has too few different images to be in all of {folds} folds; "
+                "give fewer with --cv"
+            )
+        made.append(Fold(fitted_on, chosen_on, score))
+    return tuple(made)
+
+
+def search(
+    head: str,
+    views: Sequence[Located],
+    folds: Sequence[Fold],
+    grid: Grid,
+    *,
+    classes: Sequence[str],
+    params: Mapping[str, Any],
+    seed: int,
+    jobs: int,
+    folder: Path,
+) -> tuple[Trial, ...]:
+    """Try every combination of a grid.
+
+    Parameters
+    ----------
+    head : str
+    views : sequence of Located
+        The same images in each, in the order the folds count them in: a head is fitted on all views and
+        judged on the plain one, which is the first.
+    folds : sequence of Fold
+    grid : dict of lists
+        Empty to try the parameters as they are.
+    classes : sequence of str
+    params : dict
+        The other parameters.
+    seed : int
+    jobs : int
+        Processes.
+    folder : Path
+        Where the features lie meanwhile, in a file that all processes map.
+
+    Returns
+    -------
+    tuple of Trial
+        The least log loss first; those that could not be fitted last.
+
+    Raises
+    ------
+    BottleneckError
+        A parameter or value is not the head's, or none of them can be fitted.
+    """
+    kind = find_head(head)
+    combinations = [
+        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
+    ]
+    # all are looked at before the first is fitted
+    complete = [complete_params(kind, {**params, **tried}) for tried in combinations]
+    codes = {label: code for code, label in enumerate(classes)}
+    y = np.array([codes[row.label] for row in views[0].rows if row.label is not None])
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        file = Path(scratch) / "features.npy"
+        _write(file, views)
+        tasks = [(tried, fold) for tried in complete for fold in folds]
+        results = Parallel(n_jobs=jobs)(
+            delayed(_try)(head, file, y, fold, len(classes), seed, tried) for tried, fold in tasks
+        )
+    per_trial = zip(*[iter(results)] * len(folds), strict=True)
+    trials = [_sum_up(t, parts) for t, parts in zip(combinations, per_trial, strict=True)]
+    trials.sort(key=lambda trial: (bool(trial.reason), trial.log_loss))
+    if trials[0].reason:
+        raise BottleneckError(trials[0].reason)
+    return tuple(trials)
+
+
+@dataclass(frozen=True)
+class _Result:
+    log_loss: float
+    accuracy: float
+    seconds: float
+    reason: str = ""
+
+
+def _write(file: Path, views: Sequence[Located]) -> None:
+    shape = (len(views), len(views[0].rows), *views[0].shape)
+    X = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+    for number, view in enumerate(views):
+        for part in slices(len(view.rows), view.shape):
+            X[number, part] = read_finite(view, part)
+    X.flush()
+
+
+def _try(
+    head: str,
+    file: Path,
+    y: NDArray[np.int64],
+    fold: Fold,
+    classes: int,
+    seed: int,
+    params: Mapping[str, Any],
+) -> _Result:
+    X = np.load(file, mmap_mode="r")
+    # copies: a head may overwrite what it is given
+    train = Sample(np.concatenate([view[fold.train] for view in X]), np.tile(y[fold.train], len(X)))
+    val = Sample(X[0][fold.val], y[fold.val])
+    started = time.perf_counter()
+    try:
+        fitted = find_head(head).fit(train, val, classes, seed, params)
+    except BottleneckError as error:
+        return _Result(math.inf, 0.0, time.perf_counter() - started, str(error))
+    seconds = time.perf_counter() - started
+    parts = slices(len(fold.score), X.shape[2:])
+    proba = np.concatenate([fitted.predict_proba(X[0][fold.score[part]]) for part in parts])
+    right = y[fold.score]
+    # in double precision rows sum to 1, which single precision leaves to chance
+    proba = proba.astype(np.float64) / proba.sum(axis=1, keepdims=True, dtype=np.float64)
+    return _Result(
+        float(log_loss(right, proba, labels=np.arange(classes))),
+        float((proba.argmax(axis=1) == right).mean()),
+        seconds,
+    )
+
+
+def _sum_up(params: Mapping[str, Any], results: Sequence[_Result]) -> Trial:
+    losses = np.array([result.log_loss for result in results])
+    reasons = [result.reason for result in results if result.reason]
+    return Trial(
+        params=params,
+        log_loss=float(losses.mean()),
+        accuracy=float(np.mean([result.accuracy for result in results])),
+        spread=math.inf if reasons else float(losses.std()),
+        seconds=sum(result.seconds for result in results),
+        reason=reasons[0] if reasons else "",
+    )
+
+
+def trial_lines(trials: Sequence[Trial]) -> Iterator[list[str]]:
+    """Lay trials out as rows of a table, whose headings are `COLUMNS`.
+
+    Examples
+    --------
+    >>> list(trial_lines([Trial({"C": 1.0}, 0.25, 0.9, 0.0, 1.5)]))
+    [['{"C": 1.0}', '0.250000', '0.000000', '0.900000', '1.500', '']]
+    """
+    for trial in trials:
+        numbers = (trial.log_loss, trial.spread, trial.accuracy)
+        yield [
+            json.dumps(dict(trial.params)),
+            *(f"{number:.6f}" for number in numbers),
+            f"{trial.seconds:.3f}",
+            trial.reason,
+        ]
