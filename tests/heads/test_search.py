@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bottleneck import BottleneckError, fit_head
@@ -22,6 +22,7 @@ def trials_of(run: Path) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     digests=st.lists(st.integers(0, 40), min_size=12, max_size=60),
     folds=st.integers(3, 6),
