@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from bottleneck.bases.backend import load_keras
 from bottleneck.errors import BottleneckError
-from bottleneck.heads.epochs import class_weights, log_loss, steps, train_epochs
+from bottleneck.heads.epochs import class_weights, steps, train_epochs, validate
 from bottleneck.heads.registry import Sample
 from bottleneck.heads.scaling import scale_in_place
 
@@ -132,7 +132,7 @@ def fit(
         params,
         seed,
         step=learn,
-        loss=lambda: log_loss(proba, val, weights),
+        loss=lambda: validate(proba, val, weights).log_loss,
         keep=keep,
     )
     body.set_weights(best)
