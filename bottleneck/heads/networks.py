@@ -19,9 +19,9 @@ from bottleneck.heads.scaling import scale_in_place
 
 FILE_NAME = "head.keras"
 
-# A hundred batches an epoch, as far as that leaves each between 32 images (Masters and Luschi 2018,
-# Revisiting Small Batch Training) and 512, from where the optimiser's own work no longer shows.
-_BATCHES, _LEAST, _MOST = 100, 32, 512
+# Fifty batches an epoch, as far as that leaves each between 32 images (Masters and Luschi 2018,
+# Revisiting Small Batch Training) and 1,024, from where the optimiser's own work hardly shows.
+_BATCHES, _LEAST, _MOST = 50, 32, 1024
 
 # The learning rate rises for the first twentieth of the steps, from a tenth.
 _WARM_UP, _FIRST_RATE = 0.05, 0.1
