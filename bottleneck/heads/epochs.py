@@ -1,7 +1,7 @@
 """Training in epochs that ends where the validation loss has stopped falling."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,12 +87,19 @@ def class_weights(
     return (len(y) / (classes * np.bincount(y, minlength=classes))).astype(np.float32)
 
 
-def log_loss(proba: Proba, sample: Sample, weights: NDArray[np.float32]) -> float:
-    """Mean of −ln p(right class), in nats, each image weighted by its class."""
-    right = [
-        proba(sample.X[part])[np.arange(part.stop - part.start), sample.y[part]]
-        for part in slices(len(sample.y), sample.X.shape[1:])
-    ]
-    # the least positive float32, so that a probability of 0 costs much and not everything
-    losses = -np.log(np.maximum(np.concatenate(right), np.finfo(np.float32).tiny))
-    return float(np.average(losses, weights=weights[sample.y]))
+class Scores(NamedTuple):
+    """How well probabilities agree with labels, each image weighted by its class."""
+
+    log_loss: float
+    accuracy: float
+
+
+def validate(proba: Proba, sample: Sample, weights: NDArray[np.float32]) -> Scores:
+    """Mean of −ln p(right class), in nats, and share of images whose most probable class is right."""
+    losses, right = np.empty(len(sample.y)), np.empty(len(sample.y))
+    for part in slices(len(sample.y), sample.X.shape[1:]):
+        p, y = proba(sample.X[part]), sample.y[part]
+        # the least positive float32, so that a probability of 0 costs much and not everything
+        losses[part] = -np.log(np.maximum(p[np.arange(len(y)), y], np.finfo(np.float32).tiny))
+        right[part] = p.argmax(axis=1) == y
+    return Scores(*(float(np.average(of, weights=weights[sample.y])) for of in (losses, right)))

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bottleneck.heads.epochs import class_weights, log_loss
+from bottleneck.heads.epochs import Scores, class_weights, validate
 from bottleneck.heads.estimators import Fitted, load
 from bottleneck.heads.registry import Sample
 from bottleneck.heads.scaling import scale_in_place
@@ -42,7 +43,7 @@ def fit(
     seed: int,  # noqa: ARG001 - every head is given one
     params: Mapping[str, Any],
 ) -> Fitted:
-    """Fit along a path of falling regularisation and keep the model with the least validation loss.
+    """Fit along a path of falling regularisation and keep the best model on the validation split.
 
     Parameters
     ----------
@@ -73,8 +74,8 @@ def fit(
         max_iter=params["max_iter"],
         class_weight=params["class_weight"],
     )
-    best, chosen = model, {"C": params["C"], "val_log_loss": np.inf}
-    since_best, behind = 0, None
+    path: list[tuple[Any, Scores]] = []
+    behind = None
     for C in [params["C"]] if params["C"] else PATH.tolist():
         model.C = C
         behind = _look_ahead(model, behind)
@@ -83,20 +84,30 @@ def fit(
             # at the optimum there may be no better point that single precision can tell
             warnings.filterwarnings("ignore", message="(?i).*line search")
             model.fit(train.X, train.y)
-        loss = log_loss(model.predict_proba, val, weights)
-        if loss < chosen["val_log_loss"]:
-            best, chosen = copy.deepcopy(model), {"C": C, "val_log_loss": loss}
-            since_best = 0
-        else:
-            since_best += 1
-        if since_best == _STEPS_PAST_THE_LEAST:
+        path.append((copy.deepcopy(model), validate(model.predict_proba, val, weights)))
+        losses = [scores.log_loss for _, scores in path]
+        if len(losses) - 1 - np.argmin(losses) == _STEPS_PAST_THE_LEAST:
             break
+    best, scores = _choose(path, len(val.y))
     if best.n_iter_.max() >= params["max_iter"]:
         _log.warning(
             "The logistic regression had not converged after %d iterations; allow more with --param max_iter=N",
             params["max_iter"],
         )
-    return Fitted(make_pipeline(scaler, best), chosen)
+    return Fitted(make_pipeline(scaler, best), {"C": best.C, "val_log_loss": scores.log_loss})
+
+
+def _choose(path: list[tuple[Any, Scores]], count: int) -> tuple[Any, Scores]:
+    """Take the least loss among models whose accuracy is within a standard error of the best.
+
+    With many images the loss alone would choose too late: it goes on falling while the model, right
+    less often, becomes sure enough of itself. With few it is the loss that tells models apart. The rule is of Breiman
+    et al. 1984, Classification and Regression Trees.
+    """
+    most = max(scores.accuracy for _, scores in path)
+    error = math.sqrt(most * (1 - most) / count)
+    good = [entry for entry in path if entry[1].accuracy >= most - error]
+    return min(good, key=lambda entry: entry[1].log_loss)
 
 
 def _look_ahead(model: Any, behind: Any) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bottleneck.heads.registry import Sample
 
 # Bytes of features gone through at a time: many rows, and little beside what is being learnt from.
-_SLICE = 8 << 20
+_SLICE = 4 << 20
 
 
 def scale_in_place(scalers: Iterable[Any], train: Sample, val: Sample) -> None:

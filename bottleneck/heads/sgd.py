@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import make_pipeline
 
-from bottleneck.heads.epochs import class_weights, log_loss, train_epochs
+from bottleneck.heads.epochs import class_weights, train_epochs, validate
 from bottleneck.heads.estimators import SCALERS, Fitted, load
 from bottleneck.heads.registry import Sample
 from bottleneck.heads.scaling import scale_in_place
@@ -65,7 +65,7 @@ def fit(
         params,
         seed,
         step=learn,
-        loss=lambda: log_loss(model.predict_proba, val, weights),
+        loss=lambda: validate(model.predict_proba, val, weights).log_loss,
         keep=keep,
     )
     return Fitted(make_pipeline(*scalers, best), chosen)

@@ -86,7 +86,7 @@ def place(few_images: Path, few_cache: Path, few_run: Path, tmp_path: Path) -> P
             ["cannot write to the cache", "--cache"],
         ),
         ("fit-head nowhere --head logistic", ["no cache at nowhere", "bottleneck extract IMAGES"]),
-        ("fit-head cache --head forest", ["unknown head 'forest'", "logistic, softmax"]),
+        ("fit-head cache --head stump", ["unknown head 'stump'", "logistic, softmax"]),
         ("fit-head cache --head logistic --param depth=3", ["no parameter 'depth'", "C, max_iter"]),
         ("fit-head cache --head logistic --recipe vgg16", ["no recipe 'vgg16'", "--recipe"]),
         ("fit-head cache --head logistic --out run", ["run exists already", "--out"]),

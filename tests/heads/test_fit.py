@@ -143,7 +143,7 @@ def test_nothing_is_left_of_a_fit_that_failed(cache: Path, tmp_path: Path) -> No
     listing = FeatureCache(cache).listing
     assert len(listing.ok) == 40
     with pytest.raises(BottleneckError, match="unknown head"):
-        fit_head(cache, "forest", out=tmp_path / "run")
+        fit_head(cache, "stump", out=tmp_path / "run")
     with pytest.raises(BottleneckError, match="no recipe"):
         fit_head(cache, recipe="vgg16", out=tmp_path / "run")
     assert not list(tmp_path.iterdir())
