@@ -129,7 +129,7 @@ def fit_head(
     ).by_view(most)
     module = kind.load_module()
     with new_run(path) as folder:
-        with _samples(views[:train_views], split, memory, folder) as (train, val):
+        with read_samples(views[:train_views], split, memory, folder) as (train, val):
             fitted = module.fit(train, val, len(classes), seed, complete)
         fitted.save(folder)
         probabilities = mean_probabilities(fitted, views[:predict_views], len(classes))
@@ -144,8 +144,8 @@ def fit_head(
             seed=seed,
             split=split.kind,
             metrics={
-                name: measure(_codes(split.parts[name], classes), probabilities[part])
-                for name, part in _places(split).items()
+                name: measure(label_codes(split.parts[name], classes), probabilities[part])
+                for name, part in part_places(split).items()
             },
             cache=str(store.path.absolute()),
             data_digest=_data_digest(rows),
@@ -160,7 +160,8 @@ def fit_head(
     return FittedRun(path, run)
 
 
-def _places(split: Split) -> dict[str, slice]:
+def part_places(split: Split) -> dict[str, slice]:
+    """Tell where the rows of each part are, when the parts follow each other."""
     places, start = {}, 0
     for name, part in split.parts.items():
         places[name] = slice(start, start + len(part))
@@ -168,17 +169,18 @@ def _places(split: Split) -> dict[str, slice]:
     return places
 
 
-def _codes(rows: tuple[Row, ...], classes: tuple[str, ...]) -> NDArray[np.int64]:
+def label_codes(rows: Sequence[Row], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Number the labels of rows by their place among the classes."""
     codes = {label: code for code, label in enumerate(classes)}
     return np.array([codes[row.label] for row in rows if row.label is not None], np.int64)
 
 
 @contextlib.contextmanager
-def _samples(
+def read_samples(
     views: Sequence[Located], split: Split, memory: int | None, folder: Path
 ) -> Iterator[tuple[Sample, Sample]]:
     """Read the features a head is fitted on, into memory or, where they do not fit, into a file."""
-    places = _places(split)
+    places = part_places(split)
     width = int(np.prod(views[0].shape))
     taken = {"train": views, "val": views[:1]}
     needed = 4 * width * sum(len(split.parts[name]) * len(of) for name, of in taken.items())
@@ -201,7 +203,7 @@ def _samples(
                     some = view.gather(part).X.reshape(-1, width)
                     X[filled : filled + len(some)] = some
                     filled += len(some)
-            samples.append(Sample(X, np.tile(_codes(rows, views[0].classes), len(of))))
+            samples.append(Sample(X, np.tile(label_codes(rows, views[0].classes), len(of))))
         yield samples[0], samples[1]
 
 
