@@ -1,0 +1,1 @@
+"""How good heads are, which differ, and what to mistrust in the data."""
