@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bottleneck.cache.store import FeatureCache
     from bottleneck.errors import BottleneckError
+    from bottleneck.evaluate.compare import compare
     from bottleneck.extraction.extract import extract
     from bottleneck.heads.fit import fit_head
     from bottleneck.serve.predict import predict
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # functions we don't have; it treats anything older than 1.5.0 as absent.
 __version__ = "0.1.0"
 
-__all__ = ["BottleneckError", "FeatureCache", "extract", "fit_head", "predict"]
+__all__ = ["BottleneckError", "FeatureCache", "compare", "extract", "fit_head", "predict"]
 
 # ... and it warns about the "old" version when it finds us. That warning is of no use to anybody.
 warnings.filterwarnings("ignore", message=r"Pandas requires version '.*' or newer of 'bottleneck'")
@@ -27,6 +28,7 @@ warnings.filterwarnings("ignore", message=r"Pandas requires version '.*' or newe
 _HOMES = {
     "BottleneckError": "bottleneck.errors",
     "FeatureCache": "bottleneck.cache.store",
+    "compare": "bottleneck.evaluate.compare",
     "extract": "bottleneck.extraction.extract",
     "fit_head": "bottleneck.heads.fit",
     "predict": "bottleneck.serve.predict",

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from bottleneck.cli import bases, cache, demo, extract, fit_head, predict, terminal
+from bottleneck.cli import bases, cache, compare, demo, extract, fit_head, predict, terminal
 from bottleneck.errors import BottleneckError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("extract")(extract.extract)
 app.command("fit-head")(fit_head.fit_head)
+app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
 app.add_typer(bases.app, name="bases")
 app.add_typer(cache.app, name="cache")

@@ -1,5 +1,6 @@
 """Metrics with the range that chance leaves them."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,7 +80,7 @@ def estimate(
     whole = np.asarray(together.sum(axis=1))[None]
     tail = (1 - _COVERAGE) / 2
     estimates = []
-    for columns in map(slice, edges[:-1], edges[1:]):
+    for columns in itertools.starmap(slice, itertools.pairwise(edges)):
         values = figures(whole[:, columns])[0]
         low, high = np.quantile(figures(sums[:, columns]), [tail, 1 - tail], axis=0)
         ranges = zip(values, np.minimum(low, values), np.maximum(high, values), strict=True)

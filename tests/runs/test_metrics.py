@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,7 +51,7 @@ def test_the_calibration_error_is_the_mean_gap_between_confidence_and_accuracy()
     confidence, right = p.max(axis=1).astype(np.float64), p.argmax(axis=1) == y
     edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
     expected = 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
             expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
