@@ -186,7 +186,17 @@ def compare(
     if report is not None:
         from bottleneck.evaluate.report import write_report
 
-        write_report(Path(report), comparison, ordered[0], split, listings[0].root, progress)
+        best = ordered[0]
+        write_report(
+            Path(report),
+            comparison,
+            best.source.views,
+            best.probabilities,
+            best.source.recipes[0].fit,
+            split,
+            listings[0].root,
+            progress,
+        )
     return comparison
 
 
