@@ -10,6 +10,7 @@ from bottleneck.evaluate.compare import DEFAULT_HEADS
 from bottleneck.evaluate.compare import compare as run_compare
 from bottleneck.evaluate.comparison import Comparison
 from bottleneck.evaluate.intervals import Estimate
+from bottleneck.evaluate.names import printable
 from bottleneck.runs.metrics import METRICS
 
 
@@ -65,7 +66,7 @@ def compare(
     if out is not None:
         comparison.write_csv(out)
     for warning in comparison.findings.warnings:
-        terminal.warn(warning)
+        terminal.warn(printable(warning))
     for cache, count in comparison.left_out.items():
         if count:
             terminal.say(
@@ -75,7 +76,7 @@ def compare(
         terminal.result_json(comparison.to_dict())
     else:
         terminal.result(_table(comparison))
-        terminal.result("\n".join(["", *comparison.words]))
+        terminal.result("\n".join(["", *map(printable, comparison.words)]))
     if report is not None:
         terminal.say(f"The report is in {report}")
 
@@ -109,7 +110,7 @@ def _table(comparison: Comparison) -> str:
             ]
         if not entry.scores:
             lines.append(f"{entry.name:<{width}} failed: {entry.reason}")
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(printable(line).rstrip() for line in lines)
 
 
 def _interval(figure: Estimate) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bottleneck.evaluate.comparison import CurvePoint, Entry
 from bottleneck.evaluate.intervals import Estimate
+from bottleneck.evaluate.names import shorten
 from bottleneck.runs.metrics import CONFIDENCE_BINS
 
 # Matplotlib knows no "colour of the text around": what is drawn in this one, which nothing else
@@ -188,11 +189,6 @@ def feature_map(
                 use.set("data-i", str(place))
                 use.set("data-class", str(y[place]))
         return _written(tree, "map")
-
-
-def shorten(name: str, most: int) -> str:
-    """Cut a name that is too long for its place."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _point(axes: Axes, x: float, estimate: Estimate, colour: str) -> None:

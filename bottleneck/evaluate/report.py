@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import unicodedata
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +19,7 @@ from bottleneck.evaluate import charts
 from bottleneck.evaluate.comparison import LEVEL, Comparison
 from bottleneck.evaluate.duplicates import pool_maps
 from bottleneck.evaluate.guards import Pair
+from bottleneck.evaluate.names import printable
 from bottleneck.evaluate.thumbnails import SIDE, thumbnails
 from bottleneck.extraction.progress import Progress
 from bottleneck.heads.fit import label_codes, part_places
@@ -37,6 +37,8 @@ _PERPLEXITY = 30
 # t-SNE is run on so many principal components: van der Maaten and Hinton 2008, Visualizing Data using
 # t-SNE, section 4.2.
 _COMPONENTS = 50
+# Half of scikit-learn's: with hundreds of points they hardly move after that.
+_STEPS = 500
 
 
 def write_report(
@@ -152,23 +154,12 @@ def write_report(
         script_digest=_digest(_resource("script.js")),
     )
     try:
-        file.write_text(page, encoding="utf-8")
+        # "replace" for what a folder's own name or a message may hold
+        file.write_text(page, encoding="utf-8", errors="replace")
     except OSError as error:
         raise BottleneckError(
             f"cannot write {file}: {error.strerror}; give another file with --report"
         ) from error
-
-
-def printable(text: str) -> str:
-    r"""Replace what cannot be shown: bytes that are no text, control characters.
-
-    Examples
-    --------
-    >>> printable("a\x00b\udcffc <i>")
-    'a�b�c <i>'
-    """
-    # Cc: control, Cs: a lone surrogate, which stands for a byte of a name that is no UTF-8
-    return "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in text)
 
 
 def _template() -> Any:
@@ -196,6 +187,7 @@ def _positions(
 ) -> NDArray[np.float64] | None:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     if len(sample) < 3:
         return None
@@ -207,9 +199,12 @@ def _positions(
     # as scikit-learn starts from the principal components, but also where all features are the same
     start = X[:, :2] if X.shape[1] > 1 else np.repeat(X, 2, axis=1)
     start = 1e-4 * start / max(float(start[:, 0].std()), 1e-9)
-    placed: NDArray[np.float64] = TSNE(
-        init=start, perplexity=perplexity, random_state=seed
-    ).fit_transform(X)
+    # Its threads wait for each other at each of many short steps: where another program runs too, two
+    # were measured to take four times as long as one.
+    with threadpool_limits(1):
+        placed: NDArray[np.float64] = TSNE(
+            init=start, perplexity=perplexity, max_iter=_STEPS, random_state=seed
+        ).fit_transform(X)
     return placed
 
 

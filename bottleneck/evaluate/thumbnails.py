@@ -41,17 +41,20 @@ def thumbnails(
     wanted = list({row.digest: row for row in rows}.values())
     found: dict[str, str | None] = {}
     with pixel_limit(), ThreadPoolExecutor(os.cpu_count()) as threads:
-        made = threads.map(lambda row: _thumbnail(root / row.path, row.digest, fit), wanted)
+        made = threads.map(lambda row: _thumbnail(root / row.path, row, fit), wanted)
         for row, address in zip(wanted, made, strict=True):
             found[row.digest] = address
             progress("thumbnails", len(found), len(wanted))
     return found
 
 
-def _thumbnail(file: Path, digest: str, fit: Fit) -> str | None:
+def _thumbnail(file: Path, row: Row, fit: Fit) -> str | None:
     try:
+        # a pipe would never end, and what is of another size need not be read
+        if not file.is_file() or row.size not in (-1, file.stat().st_size):
+            return None
         data = file.read_bytes()
-        if hashlib.sha256(data).hexdigest() != digest:
+        if hashlib.sha256(data).hexdigest() != row.digest:
             return None
         pixels = decode(data, SIDE, fit)
     except (OSError, ValueError, UnreadableImageError):  # ValueError: a name no file can have

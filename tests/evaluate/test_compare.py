@@ -201,3 +201,13 @@ def test_the_command_prints_a_table_and_one_json_object(
     library = bottleneck.compare(cache, ["logistic"]).to_dict()
     del found["costs"], library["costs"]
     assert found == json.loads(json.dumps(library))
+
+
+def test_names_that_are_no_text_are_printed_all_the_same(tmp_path: Path, cli: Cli) -> None:
+    X, y = clusters(60, 2)
+    labels = [f"c{c}\udcff\x1b[31m" for c in y]
+    X[1] = X[0]  # with another label: a warning that names both
+    path = write_cache(tmp_path / "c", X, labels, three_splits(60))
+    told = cli("compare", path, "--heads", "logistic", "--out", tmp_path / "t.csv")
+    assert "(c0\ufffd\ufffd[31m)" in told.stderr
+    assert "\x1b" not in told.stderr + told.stdout
