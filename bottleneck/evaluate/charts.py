@@ -64,8 +64,10 @@ def accuracy_against_time(entries: Sequence[Entry], split: str) -> str:
             seconds = max(entry.costs.fit_seconds, 1e-3)  # a logarithm is taken of it
             accuracy = entry.scores[split].figures["accuracy"]
             _point(axes, seconds, accuracy, COLOURS[rank % len(COLOURS)])
+            # above and below in turn: heads of one rank after the other are often close together
+            beside = (6, 5 if rank % 2 else -12)
             axes.annotate(
-                str(rank + 1), (seconds, accuracy.value), (6, 5), textcoords="offset points"
+                str(rank + 1), (seconds, accuracy.value), beside, textcoords="offset points"
             )
         _logarithmic(axes)
         axes.margins(x=0.15)

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -188,14 +189,12 @@ def test_what_cannot_be_asked_for_is_refused(cache: Path, tmp_path: Path) -> Non
             compare(*arguments, **options)
 
 
-def test_the_command_prints_a_table_and_one_json_object(
+def test_the_command_prints_one_json_object_of_all_that_the_library_knows(
     cache: Path, cli: Cli, tmp_path: Path
 ) -> None:
-    told = cli("compare", cache, "--heads", "logistic", "--out", tmp_path / "t.csv")
-    assert "logistic val" in told.stdout
-    assert "Chosen on" in told.stdout
+    told = cli("compare", cache, "--heads", "logistic", "--json", "--out", tmp_path / "t.csv")
+    found = last_json(told)
     assert (tmp_path / "t.csv").exists()
-    found = last_json(cli("compare", cache, "--heads", "logistic", "--json"))
     assert found["best"] == "logistic"
     assert found["findings"].keys() == {"warnings", "duplicates", "suspects"}
     library = bottleneck.compare(cache, ["logistic"]).to_dict()
@@ -211,3 +210,6 @@ def test_names_that_are_no_text_are_printed_all_the_same(tmp_path: Path, cli: Cl
     told = cli("compare", path, "--heads", "logistic", "--out", tmp_path / "t.csv")
     assert "(c0\ufffd\ufffd[31m)" in told.stderr
     assert "\x1b" not in told.stderr + told.stdout
+    # the table, each figure above its interval, and the words
+    assert re.search(r"logistic val +[01]\.\d{3} .*\n +1?\.\d{3}–", told.stdout)
+    assert "Chosen on 12 images in val: logistic." in told.stdout
