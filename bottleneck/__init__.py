@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bottleneck.cache.store import FeatureCache
     from bottleneck.errors import BottleneckError
     from bottleneck.evaluate.advise import advise
+    from bottleneck.evaluate.compare import compare
     from bottleneck.extraction.extract import extract
     from bottleneck.extraction.transformer import BottleneckFeatures
     from bottleneck.heads.fit import fit_head
@@ -26,6 +27,7 @@ __all__ = [
     "BottleneckFeatures",
     "FeatureCache",
     "advise",
+    "compare",
     "extract",
     "fit_head",
     "predict",
@@ -39,6 +41,7 @@ _HOMES = {
     "BottleneckFeatures": "bottleneck.extraction.transformer",
     "FeatureCache": "bottleneck.cache.store",
     "advise": "bottleneck.evaluate.advise",
+    "compare": "bottleneck.evaluate.compare",
     "extract": "bottleneck.extraction.extract",
     "fit_head": "bottleneck.heads.fit",
     "predict": "bottleneck.serve.predict",

@@ -10,7 +10,7 @@ from bottleneck.cli.main import COMMANDS
 from tests.commandline import Cli
 from tests.heads.blobs import write_blobs
 
-HEAVY = ("tensorflow", "keras", "sklearn", "h5py", "numpy", "PIL")
+HEAVY = ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "pandas", "h5py", "numpy", "PIL")
 
 
 def run_python(code: str, *options: str, **kwargs: object) -> str:
@@ -36,6 +36,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         ["--help"],
         ["extract", "--help"],
         ["cache", "info", "--help"],
+        ["compare", "--help"],
         ["extract", "no-such-folder", "--cache", "c"],
     ],
 )
@@ -50,7 +51,7 @@ def test_help_and_refusals_start_without_tensorflow(arguments: list[str], tmp_pa
     )
     loaded = run_python(code, cwd=tmp_path).split()
     assert "bottleneck.cli.main" in loaded
-    assert not {"tensorflow", "keras"} & set(loaded)
+    assert not {"tensorflow", "keras", "matplotlib", "pandas"} & set(loaded)
     if arguments == ["--help"]:
         assert not set(HEAVY) & set(loaded)
 
@@ -68,6 +69,7 @@ def test_a_logistic_head_is_fitted_and_served_from_a_cache_without_tensorflow(
     code = (
         "import sys, bottleneck\n"
         f"run = bottleneck.fit_head({str(cache)!r}, 'logistic', out='run').path\n"
+        f"bottleneck.compare({str(cache)!r}, ['logistic'], report='r.html')\n"
         f"bottleneck.predict(run, {str(images)!r}, cache={str(cache)!r})\n"
         f"bottleneck.extract({str(images)!r}, {str(cache)!r}, weights='random', image_size=75)\n"
         "print(*sys.modules)"

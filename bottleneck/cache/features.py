@@ -167,25 +167,19 @@ class Located:
 
     def by_view(self, views: int) -> tuple["Located", ...]:
         """Take the views of the images apart, where there are so many of each, one after the other."""
-        return tuple(
-            Located(
-                self.rows[view::views],
-                self.views[view::views],
-                self.classes,
-                tuple(
-                    Source(source.index[view::views], source.opened, source.shape)
-                    for source in self.sources
-                ),
-            )
-            for view in range(views)
-        )
+        places = np.arange(len(self.rows))
+        return tuple(self.take(places[view::views]) for view in range(views))
 
-    def first(self, count: int) -> "Located":
-        """Take the first so many."""
-        sources = tuple(
-            Source(source.index[:count], source.opened, source.shape) for source in self.sources
+    def take(self, places: NDArray[np.int64]) -> "Located":
+        """Take some of the images, in the order given."""
+        return Located(
+            tuple(self.rows[place] for place in places),
+            self.views[places],
+            self.classes,
+            tuple(
+                Source(source.index[places], source.opened, source.shape) for source in self.sources
+            ),
         )
-        return Located(self.rows[:count], self.views[:count], self.classes, sources)
 
     def gather(self, part: slice) -> Features:
         """Read the features of a part of the images into memory."""

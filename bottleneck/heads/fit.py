@@ -152,7 +152,7 @@ def fit_head(
             count = sum(len(split.parts[name]) for name in ("train", "val"))
             trials = search(
                 head,
-                [view.first(count) for view in views[:train_views]],
+                [view.take(np.arange(count)) for view in views[:train_views]],
                 judged,
                 grid or {},
                 classes=classes,
@@ -163,7 +163,7 @@ def fit_head(
             )
             complete = complete_params(kind, {**(params or {}), **trials[0].params})
             write_table(folder / TRIALS, COLUMNS, trial_lines(trials))
-        with _samples(kind, views[:train_views], split, memory, folder) as (train, val):
+        with read_samples(kind, views[:train_views], split, memory, folder) as (train, val):
             fitted = kind.fit(train, val, len(classes), seed, complete)
         fitted.save(folder)
         probabilities = mean_probabilities(fitted, views[:predict_views], len(classes))
@@ -180,8 +180,8 @@ def fit_head(
             chosen_on=f"{folds} folds of train and val" if trials and folds else "val",
             trials=len(trials),
             metrics={
-                name: measure(_codes(split.parts[name], classes), probabilities[part])
-                for name, part in _places(split).items()
+                name: measure(label_codes(split.parts[name], classes), probabilities[part])
+                for name, part in part_places(split).items()
             },
             cache=str(store.path.absolute()),
             data_digest=_data_digest(rows),
@@ -196,7 +196,8 @@ def fit_head(
     return FittedRun(path, run)
 
 
-def _places(split: Split) -> dict[str, slice]:
+def part_places(split: Split) -> dict[str, slice]:
+    """Tell where the rows of each part are, when the parts follow each other."""
     places, start = {}, 0
     for name, part in split.parts.items():
         places[name] = slice(start, start + len(part))
@@ -204,17 +205,18 @@ def _places(split: Split) -> dict[str, slice]:
     return places
 
 
-def _codes(rows: tuple[Row, ...], classes: tuple[str, ...]) -> NDArray[np.int64]:
+def label_codes(rows: Sequence[Row], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Number the labels of rows by their place among the classes."""
     codes = {label: code for code, label in enumerate(classes)}
     return np.array([codes[row.label] for row in rows if row.label is not None], np.int64)
 
 
 @contextlib.contextmanager
-def _samples(
+def read_samples(
     kind: HeadKind, views: Sequence[Located], split: Split, memory: int | None, folder: Path
 ) -> Iterator[tuple[Sample, Sample]]:
     """Read the features a head is fitted on, into memory or, where they do not fit, into a file."""
-    places = _places(split)
+    places = part_places(split)
     taken = {"train": views, "val": views[:1]}
     needed = (
         4
@@ -241,7 +243,7 @@ def _samples(
                     some = read_finite(view, slice(first + part.start, first + part.stop))
                     X[filled : filled + len(some)] = some
                     filled += len(some)
-            samples.append(Sample(X, np.tile(_codes(rows, views[0].classes), len(of))))
+            samples.append(Sample(X, np.tile(label_codes(rows, views[0].classes), len(of))))
         yield samples[0], samples[1]
 
 

@@ -1,0 +1,498 @@
+"""`bottleneck compare`: heads on cached features, on the same images."""
+
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache.features import Located, locate
+from bottleneck.cache.listing import Listing, Row
+from bottleneck.cache.recipe import Recipe, RecipeFile
+from bottleneck.cache.store import FeatureCache, find_views
+from bottleneck.errors import BottleneckError
+from bottleneck.evaluate.comparison import Comparison, Costs, CurvePoint, Entry, Scores
+from bottleneck.evaluate.guards import examine, refuse_non_finite
+from bottleneck.evaluate.intervals import Estimate, estimate
+from bottleneck.evaluate.pairs import holm, mcnemar
+from bottleneck.extraction.progress import Progress, no_progress
+from bottleneck.heads.fit import label_codes, part_places, read_samples
+from bottleneck.heads.probabilities import mean_probabilities
+from bottleneck.heads.registry import Head, HeadKind, complete_params, find_head
+from bottleneck.heads.scaling import slices
+from bottleneck.heads.split import Split, split_rows
+
+# Quick, and they differ in kind.
+DEFAULT_HEADS = ("logistic", "softmax")
+
+# k of top-k accuracy: what ImageNet's classes are reported by. Where there are few classes, half of
+# them, for a k near their number is always right.
+_TOP_K = 5
+
+# Shares of the training split that a learning curve is fitted on; each holds the images of those before.
+_CURVE = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+
+# Independent draws from one seed: which resamples a split gets depends on it alone.
+_RESAMPLES_OF = {"val": 1, "test": 2}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Features that heads are fitted on.
+
+    Attributes
+    ----------
+    name : str
+        Tells it from the others; empty where there is one only.
+    cache : str
+    recipes : tuple of Recipe
+    views : tuple of Located
+        Of the images of all splits, one after the other; the plain view first. Empty where they
+        cannot be used.
+    reason : str
+        Why they cannot.
+    """
+
+    name: str
+    cache: str
+    recipes: tuple[Recipe, ...]
+    views: tuple[Located, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An entry and what it says of images.
+
+    Attributes
+    ----------
+    entry : Entry
+    source : Source
+    kind : HeadKind
+    probabilities : dict of str to ndarray of float32, shape (n, classes)
+        By split; empty where the head failed.
+    """
+
+    entry: Entry
+    source: Source
+    kind: HeadKind
+    probabilities: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+def compare(
+    caches: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    heads: Sequence[str] = DEFAULT_HEADS,
+    *,
+    recipes: Sequence[str] = (),
+    top_k: int | None = None,
+    learning_curve: bool = False,
+    report: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    memory: int | None = None,
+    progress: Progress = no_progress,
+) -> Comparison:
+    """Fit heads on cached features and compare them on the same images.
+
+    Parameters
+    ----------
+    caches : path or sequence of path
+        Folders of caches. Of several, the images that all of them have are taken, told by their
+        digests; labels and splits are those of the first.
+    heads : sequence of str
+        What to fit, with default parameters.
+    recipes : sequence of str
+        Which features: parts of ids; ``A+B`` puts those of two side by side. By default those of
+        each recipe there is.
+    top_k : int, optional
+        Of the top-k accuracy; by default 5, or half of the classes where they are fewer than ten.
+    learning_curve : bool
+        Also fit on parts of the training split.
+    report : path, optional
+        An HTML file to write.
+    seed : int
+        Of the split, where the data give none, of the heads, and of the intervals.
+    memory : int, optional
+        Bytes that features may take in memory, as for `bottleneck.fit_head`.
+    progress : callable
+        Called with the step's name, how many are done, and how many there are.
+
+    Returns
+    -------
+    Comparison
+        The best is chosen by accuracy on the validation split, then by log loss. The test split is
+        measured after that and chooses nothing.
+
+    Raises
+    ------
+    BottleneckError
+        A cache cannot be read or its images cannot be split, there is no such head or recipe, none
+        of the heads could be fitted, or the report cannot be written.
+
+    Examples
+    --------
+    >>> comparison = compare(example_cache, ["logistic"])
+    >>> comparison.best.name, comparison.images
+    ('logistic', {'train': 4, 'val': 2})
+    >>> comparison.judged_on, comparison.words[-1][:27]
+    ('val', 'There is no test split: the')
+    """
+    paths = [caches] if isinstance(caches, (str, os.PathLike)) else list(caches)
+    kinds = [find_head(name) for name in dict.fromkeys(heads)]
+    if not kinds or not paths:
+        raise BottleneckError("give at least one cache and one head with --heads")
+    if report is not None and not Path(report).absolute().parent.is_dir():
+        raise BottleneckError(
+            f"no folder {Path(report).absolute().parent}; give another file with --report"
+        )
+    stores = list({Path(path).absolute(): FeatureCache(path) for path in paths}.values())
+    listings = [store.listing for store in stores]
+    rows, left_out, changed = _common_rows(stores, listings)
+    split = split_rows(rows, seed)
+    sources = list(_open_sources(stores, recipes, split))
+    usable = next((source for source in sources if source.views), None)
+    if usable is None:
+        raise BottleneckError(f"no features to compare heads on: {sources[0].reason}")
+    classes = usable.views[0].classes
+    findings = examine(usable.views[0], split, classes, seed, progress)
+    findings = replace(findings, warnings=(*changed, *findings.warnings, *_about_bases(sources)))
+    judged = []
+    combinations = list(itertools.product(sources, kinds))
+    for number, (source, kind) in enumerate(combinations):
+        progress("heads", number, len(combinations))
+        judged.append(_judge(source, kind, split, classes, seed, memory))
+        progress("heads", number + 1, len(combinations))
+    k = top_k or max(1, min(_TOP_K, len(classes) // 2))
+    if not 1 <= k <= len(classes):
+        raise BottleneckError(f"--top-k takes a number from 1 to {len(classes)}, not {k}")
+    ordered = _score(judged, split, classes, k, seed)
+    comparison = Comparison(
+        entries=tuple(one.entry for one in ordered),
+        images={name: len(part) for name, part in split.parts.items()},
+        left_out=left_out,
+        classes=classes,
+        top_k=k,
+        split=split.kind,
+        seed=seed,
+        findings=findings,
+        curve=tuple(_curve(ordered, split, classes, k, seed, memory, progress))
+        if learning_curve
+        else (),
+    )
+    if report is not None:
+        from bottleneck.evaluate.report import write_report
+
+        best = ordered[0]
+        write_report(
+            Path(report),
+            comparison,
+            best.source.views,
+            best.probabilities,
+            best.source.recipes[0].fit,
+            split,
+            listings[0].root,
+            progress,
+        )
+    return comparison
+
+
+def _common_rows(
+    stores: Sequence[FeatureCache], listings: Sequence[Listing]
+) -> tuple[list[Row], dict[str, int], list[str]]:
+    """Give the images that all caches have, how many others each has, and what they disagree on."""
+    labelled = [[row for row in listing.ok if row.label is not None] for listing in listings]
+    common = set.intersection(*({row.digest for row in rows} for rows in labelled))
+    left_out = {
+        str(store.path): sum(row.digest not in common for row in rows)
+        for store, rows in zip(stores, labelled, strict=True)
+    }
+    if not common:
+        raise BottleneckError(
+            f"the caches have no labelled image in common: {', '.join(map(str, left_out))}; "
+            "compare caches of the same images"
+        )
+    kept = [row for row in labelled[0] if row.digest in common]
+    known = {row.digest: (row.label, row.split) for row in kept}
+    changed = []
+    for store, rows in zip(stores[1:], labelled[1:], strict=True):
+        other = sum(known.get(row.digest, row[2:4]) != (row.label, row.split) for row in rows)
+        if other:
+            changed.append(
+                f"{other} images have another label or split in {store.path}: "
+                f"those of {stores[0].path} are taken."
+            )
+    return kept, left_out, changed
+
+
+def _open_sources(
+    stores: Sequence[FeatureCache], recipes: Sequence[str], split: Split
+) -> Iterator[Source]:
+    wanted = []
+    for store in stores:
+        names = recipes or [recipe.id for recipe in store.recipes]
+        for name in names:
+            try:
+                wanted.append((store, store.find_recipes(recipes=name.split("+"))))
+            except BottleneckError:
+                # one of the caches must have it
+                if len(stores) == 1 or not any(_has(other, name) for other in stores):
+                    raise
+    if not wanted:
+        raise BottleneckError(
+            f"{stores[0].path} has no features yet; run: bottleneck extract IMAGES --cache {stores[0].path}"
+        )
+    names = _names([(store.path, [e.recipe.id for e in entries]) for store, entries in wanted])
+    for (store, entries), name in zip(wanted, names, strict=True):
+        yield _open_source(store, entries, name, split)
+
+
+def _has(store: FeatureCache, name: str) -> bool:
+    try:
+        return bool(store.find_recipes(recipes=name.split("+")))
+    except BottleneckError:
+        return False
+
+
+def _names(sources: Sequence[tuple[Path, list[str]]]) -> list[str]:
+    """Name features as shortly as tells them apart."""
+    if len(sources) == 1:
+        return [""]
+    bare = ["+".join(name.rpartition("-")[0] for name in ids) for _, ids in sources]
+    placed = [f"{path.name}/{name}" for (path, _), name in zip(sources, bare, strict=True)]
+    for names in (bare, placed):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path}/{'+'.join(ids)}" for path, ids in sources]
+
+
+def _open_source(
+    store: FeatureCache, entries: Sequence[RecipeFile], name: str, split: Split
+) -> Source:
+    recipes = tuple(entry.recipe for entry in entries)
+    rows = [row for part in split.parts.values() for row in part]
+    classes = tuple(sorted({row.label for row in rows if row.label is not None}))
+    views = find_views(entries, "all").stop
+    try:
+        located = locate(
+            store.path,
+            recipes,
+            [row for row in rows for _ in range(views)],
+            classes,
+            [*range(views)] * len(rows),
+        )
+        refuse_non_finite(located)
+    except BottleneckError as error:
+        return Source(name, str(store.path), recipes, (), str(error))
+    return Source(name, str(store.path), recipes, located.by_view(views), "")
+
+
+def _about_bases(sources: Sequence[Source]) -> Iterator[str]:
+    if any(recipe.random for source in sources for recipe in source.recipes):
+        yield "A base's weights are RANDOM: its figures say nothing of a trained base."
+
+
+class _Timed:
+    """A head whose time to predict is taken."""
+
+    def __init__(self, head: Head) -> None:
+        self.head, self.seconds = head, 0.0
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        return self.head.chosen
+
+    def predict_proba(self, X: NDArray[np.float32], /) -> NDArray[np.float32]:
+        start = time.perf_counter()
+        probabilities = self.head.predict_proba(X)
+        self.seconds += time.perf_counter() - start
+        return probabilities
+
+    def save(self, folder: Path, /) -> None:
+        self.head.save(folder)
+
+
+def _judge(
+    source: Source,
+    kind: HeadKind,
+    split: Split,
+    classes: Sequence[str],
+    seed: int,
+    memory: int | None,
+) -> Judged:
+    entry = Entry(
+        name=f"{kind.name} on {source.name}" if source.name else kind.name,
+        head=kind.name,
+        cache=source.cache,
+        recipes=tuple(recipe.id for recipe in source.recipes),
+        params={},
+        scores={},
+        costs=None,
+        reason=source.reason,
+    )
+    if source.reason:
+        return Judged(entry, source, kind)
+    params = complete_params(kind, {})
+    try:
+        head, seconds = _fit(source.views, kind, split, len(classes), seed, memory, params)
+        places = {name: part for name, part in part_places(split).items() if name != "train"}
+        first = min(part.start for part in places.values())
+        measured = source.views[0].take(np.arange(first, len(source.views[0].rows)))
+        # once without looking at the clock: Keras compiles a function for each number of images
+        some = np.arange(len(measured.rows))[next(slices(len(measured.rows), measured.shape))]
+        mean_probabilities(head, [measured.take(some)], len(classes))
+        timed = _Timed(head)
+        probabilities = mean_probabilities(timed, [measured], len(classes))
+        if not np.isfinite(probabilities).all():
+            raise BottleneckError("its probabilities are not all finite numbers")  # noqa: TRY301
+        costs = Costs(
+            round(seconds, 3), round(1e6 * timed.seconds / len(measured.rows), 2), _size(head)
+        )
+    except Exception as error:
+        # whatever it is, the other heads can be compared all the same
+        said = " ".join(str(error).split())
+        known = isinstance(error, BottleneckError)
+        reason = said if known else f"unexpected {type(error).__name__}: {said}"
+        return Judged(replace(entry, params=params, reason=reason), source, kind)
+    return Judged(
+        replace(entry, params={**params, "chosen": dict(head.chosen)}, costs=costs),
+        source,
+        kind,
+        {
+            name: probabilities[part.start - first : part.stop - first]
+            for name, part in places.items()
+        },
+    )
+
+
+def _fit(
+    views: Sequence[Located],
+    kind: HeadKind,
+    split: Split,
+    classes: int,
+    seed: int,
+    memory: int | None,
+    params: Mapping[str, Any],
+) -> tuple[Head, float]:
+    kind.refuse_shape(views[0].shape)
+    with (
+        tempfile.TemporaryDirectory(prefix="bottleneck-") as folder,
+        read_samples(kind, views, split, memory, Path(folder)) as (train, val),
+    ):
+        start = time.perf_counter()
+        head = kind.fit(train, val, classes, seed, params)
+        return head, time.perf_counter() - start
+
+
+def _size(head: Head) -> int:
+    with tempfile.TemporaryDirectory(prefix="bottleneck-") as folder:
+        head.save(Path(folder))
+        return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+
+
+def _score(
+    judged: Sequence[Judged], split: Split, classes: Sequence[str], k: int, seed: int
+) -> list[Judged]:
+    """Choose the best on val, and only then measure test."""
+    fitted = [one for one in judged if one.probabilities]
+    failed = [one for one in judged if not one.probabilities]
+    if not fitted:
+        raise BottleneckError(
+            f"none of {len(failed)} entries could be fitted; the first: {failed[0].entry.reason}"
+        )
+    figures = _figures(fitted, "val", split, classes, k, seed)
+    order = sorted(
+        range(len(fitted)),
+        key=lambda place: (
+            -figures[place]["accuracy"].value,
+            figures[place]["log_loss"].value,
+            fitted[place].entry.name,
+        ),
+    )
+    fitted = [fitted[place] for place in order]
+    scores: list[dict[str, Scores]] = [{} for _ in fitted]
+    for name in split.parts:
+        if name == "train":
+            continue
+        y = label_codes(split.parts[name], classes)
+        right = [one.probabilities[name].argmax(axis=1) == y for one in fitted]
+        against = [mcnemar(right[0], other) for other in right[1:]]
+        corrected = holm([pair.p for pair in against])
+        figures = _figures(fitted, name, split, classes, k, seed)
+        scores[0][name] = Scores(figures[0], None, None)
+        for place, (pair, p) in enumerate(zip(against, corrected, strict=True), 1):
+            scores[place][name] = Scores(figures[place], pair, p)
+    return [
+        *(
+            replace(one, entry=replace(one.entry, scores=own))
+            for one, own in zip(fitted, scores, strict=True)
+        ),
+        *failed,
+    ]
+
+
+def _figures(
+    judged: Sequence[Judged], name: str, split: Split, classes: Sequence[str], k: int, seed: int
+) -> list[dict[str, Estimate]]:
+    y = label_codes(split.parts[name], classes)
+    own = int(np.random.SeedSequence([seed, _RESAMPLES_OF[name]]).generate_state(1)[0])
+    return estimate(y, [one.probabilities[name] for one in judged], k, own)
+
+
+def _curve(
+    judged: Sequence[Judged],
+    split: Split,
+    classes: Sequence[str],
+    k: int,
+    seed: int,
+    memory: int | None,
+    progress: Progress,
+) -> Iterator[CurvePoint]:
+    fitted = [one for one in judged if one.probabilities]
+    train, val = split.parts["train"], split.parts["val"]
+    y_val = label_codes(val, classes)
+    parts = [_part(label_codes(train, classes), share, seed) for share in _CURVE]
+    parts = [part for part in parts if len(part) < len(train)]
+    done, total = 0, len(parts) * len(fitted)
+    for one in fitted:
+        for taken in parts:
+            progress("learning curve", done, total)
+            done += 1
+            places = np.concatenate([taken, len(train) + np.arange(len(val))])
+            smaller = Split(split.kind, {"train": tuple(train[i] for i in taken), "val": val})
+            views = [view.take(places) for view in one.source.views]
+            try:
+                head, _ = _fit(
+                    views,
+                    one.kind,
+                    smaller,
+                    len(classes),
+                    seed,
+                    memory,
+                    complete_params(one.kind, {}),
+                )
+            except Exception:  # too few images for this head: its curve starts later
+                continue
+            seen = views[0].take(np.arange(len(taken), len(places)))
+            p = mean_probabilities(head, [seen], len(classes))
+            accuracy = estimate(y_val, [p], k, seed)[0]["accuracy"]
+            yield CurvePoint(one.entry.name, len(taken), accuracy)
+        whole = one.entry.scores["val"].figures["accuracy"]
+        yield CurvePoint(one.entry.name, len(train), whole)
+    progress("learning curve", total, total)
+
+
+def _part(y: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Take a share of each class, and at least one image of it."""
+    rng = np.random.default_rng(seed)
+    taken = [
+        rng.permutation(np.flatnonzero(y == label))[
+            : max(1, round(share * int((y == label).sum())))
+        ]
+        for label in np.unique(y)
+    ]
+    return np.sort(np.concatenate(taken))

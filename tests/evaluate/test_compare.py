@@ -1,0 +1,215 @@
+import csv
+import dataclasses
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bottleneck
+from bottleneck import BottleneckError, compare
+from bottleneck.cache.store import FeatureCache
+from bottleneck.evaluate.comparison import Comparison
+from bottleneck.runs.metrics import METRICS
+from tests.cache.test_recipe import RECIPE
+from tests.commandline import Cli, last_json
+from tests.evaluate.synthetic import clusters, digest, three_splits, write_cache
+
+WEAK = dataclasses.replace(RECIPE, tap="mixed1")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two recipes of the same images: one tells the classes apart, the other less."""
+    path = tmp_path_factory.mktemp("compare") / "cache"
+    X, y = clusters(300, 3)
+    labels = [f"c{c}" for c in y]
+    write_cache(path, X, labels, three_splits(300))
+    blurred = X + 3 * np.random.default_rng(1).standard_normal(X.shape).astype(np.float32)
+    other = write_cache(
+        path.parent / "other", blurred[:280], labels[:280], three_splits(300)[:280], recipe=WEAK
+    )
+    assert FeatureCache(other).recipes == (WEAK,)
+    return path
+
+
+@pytest.fixture(scope="module")
+def both(cache: Path) -> Comparison:
+    return compare([cache, cache.parent / "other"], ["logistic"], learning_curve=True)
+
+
+def test_every_entry_is_judged_on_the_images_all_caches_have(both: Comparison, cache: Path) -> None:
+    assert both.left_out == {str(cache): 20, str(cache.parent / "other"): 0}
+    assert sum(both.images.values()) == 280
+    assert [entry.name for entry in both.entries] == [
+        "logistic on inception_v3-mixed10-avg-75",
+        "logistic on inception_v3-mixed1-avg-75",
+    ]
+
+
+def test_the_better_features_win_and_the_difference_is_said_in_words(both: Comparison) -> None:
+    best, other = both.entries
+    assert best.scores["val"].against_best is None
+    pair = other.scores["test"].against_best
+    assert pair is not None
+    assert pair.only_first > pair.only_second
+    assert other.scores["test"].corrected_p < 0.05
+    assert any(f"{best.name} is better than: {other.name}" in line for line in both.words)
+    assert both.words[0].startswith(f"Chosen on {both.images['val']} images in val: {best.name}")
+
+
+def test_heads_that_say_the_same_are_said_not_to_differ(tmp_path: Path) -> None:
+    X, y = clusters(90, 3)
+    for name, recipe in (("one", RECIPE), ("two", WEAK)):
+        write_cache(tmp_path / name, X, [f"c{c}" for c in y], three_splits(90), recipe=recipe)
+    twin = compare([tmp_path / "one", tmp_path / "two"], ["logistic"])
+    assert twin.entries[1].scores["test"].corrected_p == 1
+    assert any(line.startswith("No difference is shown between") for line in twin.words)
+
+
+def test_learning_curves_rise_from_few_images_to_all(both: Comparison) -> None:
+    for entry in both.entries:
+        points = [point for point in both.curve if point.entry == entry.name]
+        assert [point.images for point in points] == sorted(point.images for point in points)
+        assert len(points) == 5
+        assert points[-1].images == both.images["train"]
+        assert points[-1].accuracy == entry.scores["val"].figures["accuracy"]
+        assert points[0].accuracy.value < points[-1].accuracy.value
+
+
+def test_the_same_seed_gives_the_same_table_twice(both: Comparison, cache: Path) -> None:
+    again = compare([cache, cache.parent / "other"], ["logistic"], learning_curve=True)
+    one, two = both.to_dict(), again.to_dict()
+    assert one.pop("costs").keys() == two.pop("costs").keys()
+    assert json.dumps(one) == json.dumps(two)
+
+
+def test_the_test_split_has_no_part_in_what_is_chosen(tmp_path: Path) -> None:
+    """Labels of the test split turned round: order, choices and figures in val stay."""
+    X, y = clusters(200, 2)
+    splits = three_splits(200)
+    found = []
+    for turned in (False, True):
+        labels = [
+            f"c{1 - c if turned and split == 'test' else c}"
+            for c, split in zip(y, splits, strict=True)
+        ]
+        path = write_cache(tmp_path / str(turned), X, labels, splits)
+        weaker = write_cache(tmp_path / f"{turned}-2", X[:, :6], labels, splits, recipe=WEAK)
+        result = compare([path, weaker], ["logistic"]).to_dict()
+        assert result["test_used_to_choose"] is False
+        assert result["chosen_on"] == "val"
+        found.append([(e["name"], e["params"], e["scores"]["val"]) for e in result["table"]])
+    assert found[0] == found[1]
+
+
+def test_without_a_test_split_the_words_say_that_figures_are_too_good(tmp_path: Path) -> None:
+    X, y = clusters(60, 2, apart=9)
+    path = write_cache(tmp_path / "c", X, [f"c{c}" for c in y], ["train", "train", "val"] * 20)
+    found = compare(path, ["logistic"])
+    assert found.judged_on == "val"
+    assert "There is no test split" in found.words[-1]
+    assert "It makes no mistake there; in the long run it may still make 15.0%." in found.words
+
+
+def test_a_head_that_fails_is_a_row_with_its_reason(cache: Path, tmp_path: Path) -> None:
+    """Two sources: vectors, and a recipe whose shards are gone."""
+    path = tmp_path / "c"
+    X, y = clusters(60, 2)
+    splits = three_splits(60)
+    write_cache(path, X, [f"c{c}" for c in y], splits)
+    write_cache(tmp_path / "d", X, [f"c{c}" for c in y], splits, recipe=WEAK)
+    for shard in (tmp_path / "d").rglob("shard-*.h5"):
+        shard.unlink()
+    found = compare([path, tmp_path / "d"], ["logistic"])
+    assert [bool(entry.scores) for entry in found.entries] == [True, False]
+    assert "60 of 60 images have no features" in found.entries[1].reason
+    assert any("could not be fitted: 60 of 60" in line for line in found.words)
+    assert len(found.to_records()) == 3
+
+
+def test_features_of_two_recipes_stand_side_by_side(cache: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    X, y = clusters(90, 3)
+    labels, splits = [f"c{c}" for c in y], three_splits(90)
+    write_cache(path, X[:, :12], labels, splits)
+    other = write_cache(tmp_path / "d", X[:, 12:], labels, splits, recipe=WEAK)
+    (other / "features" / WEAK.id).rename(path / "features" / WEAK.id)
+    found = compare(path, ["logistic"], recipes=["mixed10", "mixed1", "mixed10+mixed1"])
+    assert {len(entry.recipes) for entry in found.entries} == {1, 2}
+    assert "logistic on inception_v3-mixed10-avg-75+inception_v3-mixed1-avg-75" in {
+        entry.name for entry in found.entries
+    }
+
+
+def test_everything_has_an_interval_and_goes_into_frame_csv_and_json(
+    both: Comparison, tmp_path: Path
+) -> None:
+    frame = both.to_frame()
+    assert list(frame["split"]) == ["val", "test"] * 2
+    for name in METRICS:
+        assert (frame[f"{name}_low"] <= frame[name]).all()
+        assert (frame[name] <= frame[f"{name}_high"]).all()
+    both.write_csv(tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(newline="") as lines:
+        written = list(csv.DictReader(lines))
+    assert [float(row["accuracy"]) for row in written] == list(frame["accuracy"])
+    assert list(frame.columns)[-3:] == ["fit_seconds", "predict_microseconds", "bytes"]
+    assert (frame["bytes"] > 1000).all()
+
+
+def test_without_pandas_a_frame_is_refused_in_clear_words(
+    both: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(BottleneckError, match=r"needs pandas.*pip install pandas"):
+        both.to_frame()
+
+
+def test_what_cannot_be_asked_for_is_refused(cache: Path, tmp_path: Path) -> None:
+    X, y = clusters(40, 2)
+    far = write_cache(
+        tmp_path / "far",
+        X,
+        [f"c{c}" for c in y],
+        ["train", "val"] * 20,
+        digests=[digest(n + 10_000) for n in range(40)],
+    )
+    for arguments, options, message in [
+        ((cache, ["logistik"]), {}, "did you mean logistic"),
+        ((cache, []), {}, "at least one"),
+        ((cache, ["logistic"]), {"recipes": ["mixed99"]}, "no recipe 'mixed99'"),
+        (([cache, far], ["logistic"]), {}, "no labelled image in common"),
+        ((cache, ["logistic"]), {"top_k": 4}, "from 1 to 3, not 4"),
+        ((cache, ["logistic"]), {"report": tmp_path / "no" / "r.html"}, "--report"),
+    ]:
+        with pytest.raises(BottleneckError, match=message):
+            compare(*arguments, **options)
+
+
+def test_the_command_prints_one_json_object_of_all_that_the_library_knows(
+    cache: Path, cli: Cli, tmp_path: Path
+) -> None:
+    told = cli("compare", cache, "--heads", "logistic", "--json", "--out", tmp_path / "t.csv")
+    found = last_json(told)
+    assert (tmp_path / "t.csv").exists()
+    assert found["best"] == "logistic"
+    assert found["findings"].keys() == {"warnings", "duplicates", "suspects"}
+    library = bottleneck.compare(cache, ["logistic"]).to_dict()
+    del found["costs"], library["costs"]
+    assert found == json.loads(json.dumps(library))
+
+
+def test_names_that_are_no_text_are_printed_all_the_same(tmp_path: Path, cli: Cli) -> None:
+    X, y = clusters(60, 2)
+    labels = [f"c{c}\udcff\x1b[31m" for c in y]
+    X[1] = X[0]  # with another label: a warning that names both
+    path = write_cache(tmp_path / "c", X, labels, three_splits(60))
+    told = cli("compare", path, "--heads", "logistic", "--out", tmp_path / "t.csv")
+    assert "(c0\ufffd\ufffd[31m)" in told.stderr
+    assert "\x1b" not in told.stderr + told.stdout
+    # the table, each figure above its interval, and the words
+    assert re.search(r"logistic val +[01]\.\d{3} .*\n +1?\.\d{3}–", told.stdout)
+    assert "Chosen on 12 images in val: logistic." in told.stdout
