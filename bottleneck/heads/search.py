@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedGroupKFold
 
 from bottleneck.cache.features import Located
 from bottleneck.cache.listing import Row
@@ -111,6 +108,10 @@ def make_folds(train: Sequence[Row], val: Sequence[Row], folds: int, seed: int) 
         raise BottleneckError(
             f"class {few!r} has {counts[few]} different images to fit on, too few for --cv {folds}; give fewer folds"
         )
+    from sklearn.model_selection import (
+        StratifiedGroupKFold,
+    )  # takes a second, for who searches only
+
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     labels, groups = [row.label for row in rows], [row.digest for row in rows]
     parts = [score for _, score in splitter.split(rows, labels, groups)]
@@ -181,6 +182,8 @@ def search(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         file = Path(scratch) / "features.npy"
         _write(file, views)
+        from joblib import Parallel, delayed
+
         tasks = [(tried, fold) for tried in complete for fold in folds]
         results = Parallel(n_jobs=jobs)(
             delayed(_try)(head, file, y, fold, len(classes), seed, tried) for tried, fold in tasks
@@ -231,6 +234,8 @@ def _try(
     seconds = time.perf_counter() - started
     parts = slices(len(fold.score), X.shape[2:])
     proba = np.concatenate([fitted.predict_proba(X[0][fold.score[part]]) for part in parts])
+    from sklearn.metrics import log_loss
+
     right = y[fold.score]
     # in double precision rows sum to 1, which single precision leaves to chance
     proba = proba.astype(np.float64) / proba.sum(axis=1, keepdims=True, dtype=np.float64)
