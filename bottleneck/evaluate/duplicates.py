@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.features import Located
+from bottleneck.heads.scaling import slices
 
 # Cosine of features less their mean. Measured on photographs of insects (MobileNet): a picture saved
 # again at a low quality 0.97, brightened 0.99, halved in size 0.93, mirrored or cropped by a tenth
@@ -26,9 +27,6 @@ _SAMPLE = 2000
 # Projections Using Marginal Information), and pairs within twice that are looked at too.
 _DIMENSIONS = 128
 _SLACK = 0.05
-
-# Rows of features read at a time: 32 MiB of 2,048.
-BATCH = 4096
 
 # Rows compared with all others at a time: of 50,000 images, 100 MB of cosines.
 _ROWS = 512
@@ -93,8 +91,8 @@ def pool_maps(X: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _center(images: Located) -> NDArray[np.float64]:
     n = len(images.rows)
-    starts = range(0, n, BATCH)
-    total = sum(pool_maps(images.gather(slice(i, i + BATCH)).X).sum(0, np.float64) for i in starts)
+    parts = slices(n, images.shape)
+    total = sum(pool_maps(images.gather(part).X).sum(0, np.float64) for part in parts)
     return np.asarray(total / n)
 
 
@@ -114,9 +112,8 @@ def _project(
     many = width > _DIMENSIONS
     along = rng.standard_normal((width, _DIMENSIONS), np.float32) if many else np.eye(width)
     projected = np.empty((n, along.shape[1]), np.float32)
-    for start in range(0, n, BATCH):
-        part = np.arange(start, min(start + BATCH, n))
-        projected[part] = _units(images, center, part) @ along
+    for part in slices(n, images.shape):
+        projected[part] = _units(images, center, np.arange(part.start, part.stop)) @ along
     length = np.linalg.norm(projected, axis=1, keepdims=True)
     projected /= np.where(length > 0, length, 1)
     return projected
@@ -151,10 +148,9 @@ def _cosines(
     images: Located, center: NDArray[np.float64], pairs: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     cosines = np.empty(len(pairs), np.float32)
-    for start in range(0, len(pairs), BATCH):
-        part = pairs[start : start + BATCH]
-        first, second = (_units(images, center, part[:, side]) for side in (0, 1))
-        cosines[start : start + len(part)] = (first * second).sum(axis=1)
+    for part in slices(len(pairs), images.shape):
+        first, second = (_units(images, center, pairs[part, side]) for side in (0, 1))
+        cosines[part] = (first * second).sum(axis=1)
     return cosines
 
 
@@ -164,8 +160,8 @@ def _usual_distance(units: NDArray[np.float32], rng: np.random.Generator) -> NDA
     sample = units[rng.choice(n, min(n, _SAMPLE), replace=False)]
     rank = min(_NEIGHBOUR, len(sample) - 1)
     distance = np.empty(n, np.float32)
-    for start in range(0, n, BATCH):
-        cosines = units[start : start + BATCH] @ sample.T
+    for start in range(0, n, _ROWS):
+        cosines = units[start : start + _ROWS] @ sample.T
         tenth = np.partition(cosines, len(sample) - 1 - rank, axis=1)[:, len(sample) - 1 - rank]
-        distance[start : start + BATCH] = np.sqrt(np.maximum(2 - 2 * tenth, 0))
+        distance[start : start + _ROWS] = np.sqrt(np.maximum(2 - 2 * tenth, 0))
     return distance

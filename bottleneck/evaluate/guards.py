@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from bottleneck.cache.features import Located
 from bottleneck.cache.listing import Row
 from bottleneck.errors import BottleneckError
-from bottleneck.evaluate.duplicates import BATCH, Duplicates, find_duplicates
+from bottleneck.evaluate.duplicates import Duplicates, find_duplicates
 from bottleneck.evaluate.labels import FOLDS, Doubts, find_doubts
 from bottleneck.extraction.progress import Progress
 from bottleneck.heads.fit import label_codes, part_places
+from bottleneck.heads.scaling import slices
 from bottleneck.heads.split import Split
 
 # With fewer, one image more or less is a tenth of what is known of a class.
@@ -109,9 +110,9 @@ def refuse_non_finite(images: Located) -> None:
         There are some.
     """
     bad = [
-        start + place
-        for start in range(0, len(images.rows), BATCH)
-        for place in np.flatnonzero(_non_finite(images.gather(slice(start, start + BATCH)).X))
+        part.start + place
+        for part in slices(len(images.rows), images.shape)
+        for place in np.flatnonzero(_non_finite(images.gather(part).X))
     ]
     if bad:
         raise BottleneckError(

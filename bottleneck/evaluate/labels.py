@@ -10,6 +10,7 @@ from bottleneck.cache.features import Located
 from bottleneck.evaluate.duplicates import pool_maps
 from bottleneck.extraction.progress import Progress
 from bottleneck.heads.registry import Sample, complete_params, find_head
+from bottleneck.heads.scaling import slices
 
 # As many as are common; each image is judged by a head fitted on four fifths of the others.
 FOLDS = 5
@@ -70,7 +71,9 @@ def find_doubts(
         nothing = np.empty(0, np.int64)
         empty = np.empty(0, np.float32)
         return Doubts(nothing, nothing, empty, empty, tuple(np.unique(y).tolist()))
-    X = pool_maps(images.take(checked).gather(slice(None)).X)
+    taken = images.take(checked)
+    parts = slices(len(checked), taken.shape)
+    X = np.concatenate([pool_maps(taken.gather(part).X) for part in parts])
     probabilities = out_of_fold(X, y[checked], groups[checked], classes, seed, progress)
     doubts = confident_learning(y[checked], probabilities)
     return dataclasses.replace(doubts, places=checked[doubts.places], unchecked=unchecked)
