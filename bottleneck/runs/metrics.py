@@ -1,5 +1,6 @@
 """How well probabilities agree with labels."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +59,14 @@ def measure(y: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Metrics
     predicted = probabilities.argmax(axis=1)
     exact = probabilities.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)  # float32 rows sum to 1 within 1e-7 only
+    with warnings.catch_warnings():
+        # that a split lacks a class is told where it is made
+        warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
+        balanced_accuracy = float(balanced_accuracy_score(y, predicted))
     return Metrics(
         images=len(y),
         accuracy=float(accuracy_score(y, predicted)),
-        balanced_accuracy=float(balanced_accuracy_score(y, predicted)),
+        balanced_accuracy=balanced_accuracy,
         macro_f1=float(f1_score(y, predicted, average="macro", zero_division=0)),
         log_loss=float(log_loss(y, exact, labels=np.arange(exact.shape[1]))),
     )
