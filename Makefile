@@ -20,7 +20,7 @@ demo: $(READY)
 	$(BIN)/bottleneck demo
 
 test: check
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # what is left out of `make test`: each member of each family of bases
 test-long: $(READY)

@@ -10,8 +10,8 @@ from bottleneck.cache.features import Located
 from bottleneck.heads.scaling import slices
 
 # Cosine of features less their mean. Measured on photographs of insects (MobileNet): a picture saved
-# again at a low quality 0.97, brightened 0.99, halved in size 0.93, mirrored or cropped by a tenth
-# 0.90, a different picture 0.78 at most.
+# again at a low quality 0.97, brightened 0.99, halved in size 0.93, mirrored, or cropped by a twentieth
+# on each side, 0.90, a different picture 0.78 at most.
 ALIKE = 0.85
 
 # On features that tell little apart (small networks, plain drawings) many images are that alike. A pair

@@ -38,7 +38,8 @@ def scale_in_place(scalers: Iterable[Any], train: Sample, val: Sample) -> None:
 
 def slices(count: int, shape: tuple[int, ...]) -> Iterator[slice]:
     """Divide so many rows of float32 features of a shape into slices of some megabytes."""
-    rows = max(1, _SLICE // (4 * math.prod(shape)))
+    # of no images at all not even the shape is known
+    rows = max(1, _SLICE // (4 * max(1, math.prod(shape))))
     for start in range(0, count, rows):
         yield slice(start, min(start + rows, count))
 

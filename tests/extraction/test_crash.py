@@ -20,15 +20,19 @@ from tests.commandline import Cli, command, last_json, one_line
 from tests.pictures import write_crops
 
 # Shards are sealed with every batch, so that a kill has many of them to come between.
-OPTIONS = ("--weights", "random", "--image-size", 75, "--batch-size", 4, "--seal-seconds", 0)
+BASE = ("--base", "mobilenet_0.5", "--weights", "random", "--image-size", 96)
+OPTIONS = (*BASE, "--batch-size", 4, "--seal-seconds", 0)
+
+# Features of 8 kB, for what is about their size.
+LARGE = ("--weights", "random", "--image-size", 75, "--seal-seconds", 600)
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory, photographs: list) -> Path:
-    """Two hundred and forty pictures: a second or two of work."""
+    """Three hundred and twenty pictures: a second or two of work."""
     folder = tmp_path_factory.mktemp("many") / "images"
-    for seed, photograph in enumerate(photographs):
-        write_crops(folder / str(seed), photograph, 120, seed)
+    for seed, photograph in enumerate(photographs, start=3):  # seeds that draw no crop twice
+        write_crops(folder / str(seed), photograph, 160, seed)
     return folder
 
 
@@ -78,9 +82,9 @@ def test_killed_at_any_moment_it_goes_on_with_what_was_sealed(
         sealed.append(count(cache))
     assert sealed == sorted(sealed), "a sealed shard was lost"
     assert len(set(sealed)) > 10, "few kills came while shards were being sealed"
-    assert sealed[-1] < 60, "it came to its end in spite of being killed"
+    assert sealed[-1] < 80, "it came to its end in spite of being killed"
     report = last_json(cli("extract", many, "--cache", cache, *OPTIONS, "--json"))
-    assert report["computed"] == 240 - 4 * sealed[-1]
+    assert report["computed"] == 320 - 4 * sealed[-1]
     assert_same(FeatureCache(cache), expected)
 
 
@@ -118,7 +122,7 @@ def test_interrupted_it_seals_says_how_to_go_on_and_exits(
     assert verify(FeatureCache(cache)).rows == sealed > 0
     if sent == signal.SIGINT:  # it goes on the same way after either
         report = last_json(cli("extract", many, "--cache", cache, *options, "--json"))
-        assert report["computed"] == 240 - sealed
+        assert report["computed"] == 320 - sealed
         assert_same(FeatureCache(cache), undisturbed[0])
 
 
@@ -160,13 +164,13 @@ def test_a_full_disk_gives_one_clear_line_and_keeps_what_was_sealed(
         assert "no room to write" in said
         assert "run the same command again" in said
         verdict = verify(FeatureCache(disk / "cache"))
-        assert 0 < verdict.rows < 240
+        assert 0 < verdict.rows < 320
         assert verdict.damages == ()
         assert not list(disk.rglob(".unfinished-*"))
         # on a disk with room it goes on
         shutil.copytree(disk / "cache", tmp_path / "cache")
     report = last_json(cli("extract", many, "--cache", tmp_path / "cache", *OPTIONS, "--json"))
-    assert report["computed"] == 240 - verdict.rows
+    assert report["computed"] == 320 - verdict.rows
     assert_same(FeatureCache(tmp_path / "cache"), undisturbed[0])
 
 
@@ -174,7 +178,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_computed(
     images: Path, tmp_path: Path, cli: Cli
 ) -> None:
     with small_disk(tmp_path / "disk", "200k") as disk:
-        process = cli("extract", images, "--cache", disk / "cache", *OPTIONS, check=False)
+        process = cli("extract", images, "--cache", disk / "cache", *LARGE, check=False)
         assert "features will take 0.3 MB and 0.2 MB are free in" in one_line(process)
         assert not list(disk.rglob("shard-*"))
 
@@ -187,8 +191,7 @@ def test_a_limit_on_the_size_of_files_is_met_like_a_full_disk(
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    options = (*OPTIONS[:-1], 600)
-    process = cli("extract", images, "--cache", tmp_path, *options, check=False, preexec_fn=limit)
+    process = cli("extract", images, "--cache", tmp_path, *LARGE, check=False, preexec_fn=limit)
     assert "no room to write" in one_line(process)
     assert not list(tmp_path.rglob(".unfinished-*"))
 
