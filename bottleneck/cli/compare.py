@@ -26,7 +26,9 @@ def compare(
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            help="Id of a recipe, or a part of it; may be repeated. A+B puts two side by side.",
+            "--recipe",
+            "--recipes",
+            help="Ids of recipes or parts of them, separated by commas. A+B puts two side by side.",
             show_default="each there is",
         ),
     ] = None,
@@ -56,7 +58,7 @@ def compare(
         comparison = run_compare(
             caches,
             [name.strip() for name in heads.split(",") if name.strip()],
-            recipes=recipe or (),
+            recipes=[name for given in recipe or () for name in given.split(",")],
             top_k=top_k,
             learning_curve=learning_curve,
             report=report,
