@@ -52,7 +52,7 @@ def locate(
     recipes: Sequence[Recipe],
     rows: Sequence[Row],
     classes: tuple[str, ...],
-    views: Sequence[int] | NDArray[np.int64] | None = None,
+    views: range = range(1),
 ) -> "Located":
     """Find the features of images, checking every byte of the shards they may lie in.
 
@@ -62,11 +62,11 @@ def locate(
     recipes : sequence of Recipe
         Features of several are put side by side.
     rows : sequence of Row
-        The images, as often as there are views of them to find.
+        The images.
     classes : tuple of str
         What labels are counted by.
-    views : sequence of int, optional
-        Which view of each is meant; by default the plain one.
+    views : range
+        Which views of each, one after the other; by default the plain one.
 
     Raises
     ------
@@ -75,15 +75,16 @@ def locate(
     BottleneckError
         Some of the images have no features, or maps would have to be put side by side.
     """
-    numbers = np.zeros(len(rows), np.uint16) if views is None else np.asarray(views, np.uint16)
-    sources = tuple(_find(cache, recipe, rows, numbers) for recipe in recipes)
+    repeated = tuple(row for row in rows for _ in views)
+    numbers = np.tile(np.array(views, np.uint16), len(rows))
+    sources = tuple(_find(cache, recipe, repeated, numbers) for recipe in recipes)
     maps = [recipe.id for recipe in recipes if recipe.pool == "none"]
     if maps and len(recipes) > 1:
         raise BottleneckError(
             f"only vectors can be put side by side, and {maps[0]} keeps maps (--pool none); take it by itself, "
             "or extract again with --pool avg"
         )
-    return Located(tuple(rows), numbers, classes, sources)
+    return Located(repeated, numbers, classes, sources)
 
 
 def _find(cache: Path, recipe: Recipe, rows: Sequence[Row], views: NDArray[np.uint16]) -> "Source":

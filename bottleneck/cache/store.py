@@ -208,9 +208,9 @@ class FeatureCache:
         return locate(
             self.path,
             [entry.recipe for entry in entries],
-            [row for row in rows for _ in views],
+            rows,
             listing.classes,
-            [*views] * len(rows),
+            views,
         )
 
 

@@ -44,12 +44,7 @@ def compare(
     seed: Annotated[
         int, typer.Option(min=0, help="Of the split, if one is made, of heads and intervals.")
     ] = 0,
-    memory: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="MB that features may take in memory.", show_default="half of what is free"
-        ),
-    ] = None,
+    memory: options.Memory = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:

@@ -80,12 +80,7 @@ def fit_head(
     jobs: Annotated[
         int | None, _search(min=1, help="Processes at work.", show_default="as many as cores")
     ] = None,
-    memory: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="MB that features may take in memory.", show_default="half of what is free"
-        ),
-    ] = None,
+    memory: options.Memory = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:

@@ -37,6 +37,12 @@ WeightsNow = Annotated[
         "--weights", help="Where the base's weights are now.", show_default="where they were"
     ),
 ]
+Memory = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="MB that features may take in memory.", show_default="half of what is free"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Debug = Annotated[
     bool, typer.Option("--debug", callback=set_debug, is_eager=True, help="Show tracebacks.")

@@ -19,6 +19,8 @@ from bottleneck.cache.recipe import PLAIN, Recipe
 from bottleneck.cache.store import FeatureCache
 from bottleneck.errors import BottleneckError
 from bottleneck.evaluate.transferability import h_score, logme
+from bottleneck.heads.fit import label_codes
+from bottleneck.heads.probabilities import read_finite
 from bottleneck.heads.split import split_rows
 
 # Images looked at. Scores settle well before, and their cost grows with the square of it.
@@ -155,17 +157,17 @@ def advise(cache: str | os.PathLike[str], *, seed: int = 0) -> Advice:
     classes = tuple(sorted(label for label in counts if label is not None))
     # digests are as good as random numbers, and the same on every machine
     some = tuple(sorted(rows, key=lambda row: row.digest)[:_IMAGES])
-    y = np.array([classes.index(row.label) for row in some if row.label is not None])
-    guesses = {
-        recipe: _probe(locate(store.path, [recipe], some, classes).gather(slice(None)).X, y, seed)
-        for recipe in recipes
-    }
-    evidence = {recipe: _evidence(recipe, *found, y) for recipe, found in guesses.items()}
-    taps = sorted(evidence.values(), key=lambda tap: -tap.accuracy)
+    y = label_codes(some, classes)
+    taps, right = [], {}
+    for recipe in recipes:
+        X = read_finite(locate(store.path, [recipe], some, classes), slice(None))
+        right[recipe.id] = _probe(X, y, seed) == y
+        taps.append(_evidence(recipe, X, y, right[recipe.id]))
+    taps.sort(key=lambda tap: -tap.accuracy)
     return _conclude(
         store,
         tuple(taps),
-        {recipe.id: guessed == y for recipe, (_, guessed) in guesses.items()},
+        right,
         images=len(rows),
         counts=counts,
         looked_at=len(some),
@@ -173,22 +175,19 @@ def advise(cache: str | os.PathLike[str], *, seed: int = 0) -> Advice:
     )
 
 
-def _probe(
-    X: NDArray[np.float32], y: NDArray[np.int64], seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _probe(X: NDArray[np.float32], y: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Guess each image's class from the others', by ridge regression on standardised features."""
-    if not np.isfinite(X).all():
-        raise BottleneckError("there are features that are no numbers; `bottleneck extract` again")
     # as strong as the number of features: what standardised features that say nothing call for
     model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=float(X.shape[1])))
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    return X, cross_val_predict(model, X, y, cv=folds)
+    guessed: NDArray[np.int64] = cross_val_predict(model, X, y, cv=folds)
+    return guessed
 
 
 def _evidence(
-    recipe: Recipe, X: NDArray[np.float32], guessed: NDArray[np.int64], y: NDArray[np.int64]
+    recipe: Recipe, X: NDArray[np.float32], y: NDArray[np.int64], right: NDArray[np.bool_]
 ) -> TapEvidence:
-    accuracy = float((guessed == y).mean())
+    accuracy = float(right.mean())
     return TapEvidence(
         recipe=recipe.id,
         base=recipe.base,

@@ -274,21 +274,13 @@ def _open_source(
     store: FeatureCache, entries: Sequence[RecipeFile], name: str, split: Split
 ) -> Source:
     recipes = tuple(entry.recipe for entry in entries)
-    rows = [row for part in split.parts.values() for row in part]
-    classes = tuple(sorted({row.label for row in rows if row.label is not None}))
-    views = find_views(entries, "all").stop
+    views = find_views(entries, "all")
     try:
-        located = locate(
-            store.path,
-            recipes,
-            [row for row in rows for _ in range(views)],
-            classes,
-            [*range(views)] * len(rows),
-        )
+        located = locate(store.path, recipes, split.rows, split.classes, views)
         refuse_non_finite(located)
     except BottleneckError as error:
         return Source(name, str(store.path), recipes, (), str(error))
-    return Source(name, str(store.path), recipes, located.by_view(views), "")
+    return Source(name, str(store.path), recipes, located.by_view(len(views)), "")
 
 
 def _about_bases(sources: Sequence[Source]) -> Iterator[str]:

@@ -136,7 +136,6 @@ def out_of_fold(
     from sklearn.model_selection import StratifiedGroupKFold
 
     kind = find_head("logistic")
-    fit = kind.fit
     splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     folds = list(splitter.split(X, y, groups))
     probabilities = np.zeros((len(y), classes), np.float32)
@@ -151,10 +150,12 @@ def out_of_fold(
             if len(np.unique(codes[some])) < len(there):
                 some = np.arange(len(train))
             val = Sample(X[seen], np.searchsorted(there, y[seen]))
-            chosen = fit(Sample(X[train[some]], codes[some]), val, len(there), seed, params).chosen
+            chosen = kind.fit(
+                Sample(X[train[some]], codes[some]), val, len(there), seed, params
+            ).chosen
             params = complete_params(kind, {"C": chosen["C"]})
         val = Sample(X[held[:1]], np.zeros(1, np.int64))  # nothing is left to choose
-        head = fit(Sample(X[train], codes), val, len(there), seed, params)
+        head = kind.fit(Sample(X[train], codes), val, len(there), seed, params)
         probabilities[np.ix_(held, there)] = head.predict_proba(X[held])
     progress("labels", FOLDS, FOLDS)
     return probabilities

@@ -51,7 +51,8 @@ def logme(X: NDArray[np.float32], y: NDArray[np.int64]) -> float:
         with np.errstate(invalid="ignore", divide="ignore"):
             projected = (V.T @ (wide.T @ targets)) / np.sqrt(s)[:, None]
     kept = s > s.max() * np.finfo(float).eps * max(n, d)
-    s, projected = s[kept], projected[kept]
+    # the evidence does not depend on the scale of the features; nor should where the steps start
+    s, projected = s[kept] / s.max(), projected[kept]
     evidences = []
     for target, along in zip(targets.T, projected.T, strict=True):
         x2 = along**2

@@ -114,7 +114,7 @@ def choose(
     weights: str | os.PathLike[str] | None = None,
     *,
     preprocessing: str | None = None,
-    taps: Sequence[str] = (),
+    taps: str | Sequence[str] | None = None,
     drop_blocks: int = 0,
     pool: Pool = "avg",
     image_size: int | None = None,
@@ -153,7 +153,7 @@ def choose(
     ):
         if value not in known:
             raise BottleneckError(f"unknown value {value!r} for {option}: {', '.join(known)}")
-    asked: Sequence[str | None] = taps or [None]
+    asked: Sequence[str | None] = [taps] if isinstance(taps, str) else taps or [None]
     return Wanted(
         base=found,
         taps=tuple(dict.fromkeys(find_tap(found, tap, drop_blocks) for tap in asked)),

@@ -136,7 +136,7 @@ def extract(
         base,
         weights,
         preprocessing=preprocessing,
-        taps=[tap] if isinstance(tap, str) else tap or (),
+        taps=tap,
         drop_blocks=drop_blocks,
         pool=pool,
         image_size=image_size,

@@ -84,9 +84,10 @@ def fill(
     targets, damaged = find_targets(cache, recipes, wanted.views)
     for message in damaged.values():
         _log.warning("%s", message)
-    items = missing_items(listing.ok, targets)
+    usable = listing.ok
+    items = missing_items(usable, targets)
     if items:
-        lacking = [t for t in targets if missing_items(listing.ok, [t])]
+        lacking = [target for target in targets if missing_items(usable, [target])]
         taps = tuple(dict.fromkeys(target.recipe.tap for target in lacking))
         if network is None:
             network = _build(wanted, taps, progress)

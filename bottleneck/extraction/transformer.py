@@ -165,7 +165,7 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.base,
             self.weights,
             preprocessing=self.preprocessing,
-            taps=[self.tap] if isinstance(self.tap, str) else self.tap or (),
+            taps=self.tap,
             pool=self.pool,
             image_size=self.image_size,
             fit=self.resize,

@@ -162,7 +162,7 @@ class EstimatorHead:
         -----
         Temperature scaling: Guo et al. 2017, On Calibration of Modern Neural Networks.
         """
-        train, val = (Sample(s.X.reshape(len(s.X), -1), s.y) for s in (train, val))
+        train, val = train.flat(), val.flat()
         scalers = [scaler() for scaler in SCALERS[self.spec.scale]]
         estimator = find_classifier(self.name, self.spec.path)(**params)
         if "random_state" in estimator.get_params():

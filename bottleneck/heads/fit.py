@@ -135,14 +135,9 @@ def fit_head(
         else free_name(Path("runs"), f"{store.path.resolve().name}-{head}")
     )
     split = split_rows(store.listing.ok, seed)
-    rows = tuple(row for part in split.parts.values() for row in part)
-    classes = tuple(sorted({row.label for row in rows if row.label is not None}))
+    rows, classes = split.rows, split.classes
     views = locate(
-        store.path,
-        [entry.recipe for entry in entries],
-        [row for row in rows for _ in range(most)],
-        classes,
-        [*range(most)] * len(rows),
+        store.path, [entry.recipe for entry in entries], rows, classes, range(most)
     ).by_view(most)
     kind.refuse_shape(views[0].shape)
     with new_run(path) as folder:

@@ -64,7 +64,7 @@ def fit(
     starts where the last two point to: Park and Hastie 2007, L1-regularization path algorithm for
     generalized linear models.
     """
-    train, val = (Sample(s.X.reshape(len(s.X), -1), s.y) for s in (train, val))
+    train, val = train.flat(), val.flat()
     scaler = StandardScaler()
     scale_in_place([scaler], train, val)
     weights = class_weights(train.y, classes, params["class_weight"])

@@ -92,7 +92,7 @@ def fit(
     """
     keras = load_keras()
     if "filters" not in params:
-        train, val = (Sample(s.X.reshape(len(s.X), -1), s.y) for s in (train, val))
+        train, val = train.flat(), val.flat()
     scaler = StandardScaler()
     scale_in_place([scaler], train, val)
     count = len(train.y)

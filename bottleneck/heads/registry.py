@@ -31,6 +31,10 @@ class Sample:
     X: NDArray[np.float32]
     y: NDArray[np.int64]
 
+    def flat(self) -> "Sample":
+        """The same with each map as a vector; the numbers are shared."""
+        return Sample(self.X.reshape(len(self.X), -1), self.y)
+
 
 class Head(Protocol):
     """A fitted classifier."""

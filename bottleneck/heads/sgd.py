@@ -43,7 +43,7 @@ def fit(
     Steps shrink as Bottou 2012, Stochastic Gradient Descent Tricks, has it, and the weights are averaged
     over the steps (Polyak and Juditsky 1992).
     """
-    train, val = (Sample(s.X.reshape(len(s.X), -1), s.y) for s in (train, val))
+    train, val = train.flat(), val.flat()
     # the first steps are made for images of length 1
     scalers = [scaler() for scaler in SCALERS["unit"]]
     scale_in_place(scalers, train, val)

@@ -31,6 +31,16 @@ class Split:
     kind: str
     parts: Mapping[str, tuple[Row, ...]]
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The images of all parts, one part after the other."""
+        return tuple(row for part in self.parts.values() for row in part)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels, sorted."""
+        return tuple(sorted({row.label for row in self.rows if row.label is not None}))
+
 
 def split_rows(rows: Iterable[Row], seed: int) -> Split:
     """Divide labelled images into train, val and test.

@@ -201,11 +201,7 @@ def predict(
                 progress,
             )
         views = locate(
-            place,
-            known.recipes,
-            [row for row in listing.ok for _ in range(known.predict_views)],
-            known.classes,
-            [*range(known.predict_views)] * len(listing.ok),
+            place, known.recipes, listing.ok, known.classes, range(known.predict_views)
         ).by_view(known.predict_views)
         predicted = mean_probabilities(head, views, len(known.classes))
     if known.random:
