@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bottleneck.evaluate.compare import compare
     from bottleneck.extraction.extract import extract
     from bottleneck.extraction.transformer import BottleneckFeatures
+    from bottleneck.finetuning.finetune import finetune
     from bottleneck.heads.fit import fit_head
     from bottleneck.serve.predict import predict
 
@@ -29,6 +30,7 @@ __all__ = [
     "advise",
     "compare",
     "extract",
+    "finetune",
     "fit_head",
     "predict",
 ]
@@ -43,6 +45,7 @@ _HOMES = {
     "advise": "bottleneck.evaluate.advise",
     "compare": "bottleneck.evaluate.compare",
     "extract": "bottleneck.extraction.extract",
+    "finetune": "bottleneck.finetuning.finetune",
     "fit_head": "bottleneck.heads.fit",
     "predict": "bottleneck.serve.predict",
 }

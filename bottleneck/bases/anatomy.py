@@ -71,13 +71,13 @@ def describe_taps(base: Base, image_size: int, *, timed: bool = False) -> tuple[
     """
     keras = load_keras()
     whole = build_with_weights(base, find_weights(base.file or "random"), image_size)
-    parameters, work = whole.count_params(), _multiply_adds(whole)
+    parameters, work = whole.count_params(), multiply_adds(whole)
     seconds = _seconds(whole) if timed else None
     taps = []
     for tap in base.taps if base.taps != (TOP,) else (*find_cuts(base, whole), TOP):
         below = keras.Model(whole.input, tap_tensor(base, whole, tap))
         shape = tuple(below.output_shape[1:])
-        done = _multiply_adds(below)
+        done = multiply_adds(below)
         taps.append(
             TapAnatomy(
                 tap=tap,
@@ -95,7 +95,8 @@ def describe_taps(base: Base, image_size: int, *, timed: bool = False) -> tuple[
     return tuple(taps)
 
 
-def _multiply_adds(model: Any) -> int:
+def multiply_adds(model: Any) -> int:
+    """Count the multiply-adds of a model's convolutions and dense layers, for one image."""
     return sum(_multiply_adds_of(layer) for layer in model.layers)
 
 
@@ -103,7 +104,7 @@ def _multiply_adds_of(layer: Any) -> int:
     keras = load_keras()
     if isinstance(layer, keras.Model):  # its own maps may be of no certain size
         given = keras.Operation.input.fget(layer).shape[1:]
-        return _multiply_adds(keras.models.clone_model(layer, input_tensors=keras.Input(given)))
+        return multiply_adds(keras.models.clone_model(layer, input_tensors=keras.Input(given)))
     # every place of the output takes each number of the kernel once, and is summed over what it sees
     kernels = [v for v in layer.weights if len(v.shape) in {2, 4} and "kernel" in v.name]
     places = np.prod(layer.output.shape[1:-1]) if kernels else 0

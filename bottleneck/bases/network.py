@@ -93,7 +93,7 @@ def build_network(
         The weights cannot be had or do not fit, or there is no such tap.
     """
     keras = load_keras()
-    with _computing_in(precision):
+    with computing_in(precision):
         whole = build_with_weights(base, weights, image_size)
     digest = tensor_digest(whole)
     whole.trainable = False
@@ -101,12 +101,12 @@ def build_network(
 
     pixels = keras.Input((image_size, image_size, 3), dtype="uint8")
     maps = keras.tree.flatten(frozen(preprocess(pixels, base.preprocessing), training=False))
-    features = [_pooled(base, *each, pool) for each in zip(taps, maps, strict=True)]
+    features = [pool_map(base, *each, pool) for each in zip(taps, maps, strict=True)]
     return Network(keras.Model(pixels, features), taps, digest)
 
 
 @contextlib.contextmanager
-def _computing_in(precision: Precision) -> Iterator[None]:
+def computing_in(precision: Precision) -> Iterator[None]:
     """Make layers that compute in a precision: Keras takes it from a setting of the process."""
     keras = load_keras()
     before = keras.config.dtype_policy()
@@ -118,7 +118,26 @@ def _computing_in(precision: Precision) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _pooled(base: Base, tap: str, features: Any, pool: Pool) -> Any:
+def pool_map(base: Base, tap: str, features: Any, pool: Pool) -> Any:
+    """Make features of what a tap gives.
+
+    Parameters
+    ----------
+    base : Base
+    tap : str
+    features : keras tensor, shape (n, ...)
+        What the tap gives.
+    pool : {"avg", "max", "none"}
+
+    Returns
+    -------
+    keras tensor of float32, shape (n, d), or of `features` where they are not pooled
+
+    Raises
+    ------
+    BottleneckError
+        There is no map to pool.
+    """
     keras = load_keras()
     if pool != "none" and len(features.shape) != 4:
         raise BottleneckError(

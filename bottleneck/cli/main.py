@@ -22,6 +22,7 @@ COMMANDS = {
     "fit-head": "Fit a head on cached features and leave a run behind.",
     "advise": "Say what to try next: which tap, a head alone or fine-tuning, and on what evidence.",
     "compare": "Fit heads on cached features and compare them on the same images.",
+    "finetune": "Train a run's head and, from the top down, its base.",
     "predict": "Predict the classes of pictures with a run.",
     "bases": "The networks there are, and their weights.",
     "cache": "Look into a cache, check it, mend it, and make it smaller.",

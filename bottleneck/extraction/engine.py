@@ -224,6 +224,41 @@ def choose_again(
     return wanted
 
 
+def choose_known(
+    recipes: Sequence[Recipe],
+    known: str,
+    given: str | os.PathLike[str] | None,
+    views: int = 0,
+) -> Wanted:
+    """Ask for the features of a run's recipes, with weights from where they were or are now.
+
+    Parameters
+    ----------
+    recipes : sequence of Recipe
+        They differ in the tap only.
+    known : str
+        Where the run says the weights are.
+    given : str or path, optional
+        Where the user says they are.
+    views : int
+        Views of each image besides the plain one.
+
+    Raises
+    ------
+    BottleneckError
+        As for `choose_again`; where they are nowhere, the message says how to name another place.
+    """
+    try:
+        return choose_again(recipes, known if given is None else given, views)
+    except BottleneckError as error:
+        if given is not None or Path(known).exists():
+            raise
+        raise BottleneckError(
+            f"the base's weights are not where they were when the run was fitted ({known}); "
+            f"say where they are now with --weights (digest {recipes[0].weights_digest[:12]}…)"
+        ) from error
+
+
 def refuse_other_weights(found: str, recipe: Recipe, source: WeightsSource) -> None:
     """Refuse weights whose digest is not the recipe's.
 

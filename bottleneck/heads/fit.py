@@ -179,12 +179,12 @@ def fit_head(
                 for name, part in part_places(split).items()
             },
             cache=str(store.path.absolute()),
-            data_digest=_data_digest(rows),
-            versions=_versions(),
+            data_digest=digest_data(rows),
+            versions=find_versions(),
             command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        _write_predictions(folder / PREDICTIONS, split, classes, probabilities)
+        write_predictions(folder, split, classes, probabilities)
         write_run(folder, run)
     if run.random:
         _log.warning("The base's weights are RANDOM: these figures say nothing of a trained base.")
@@ -267,9 +267,10 @@ def _free_memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def _write_predictions(
-    file: Path, split: Split, classes: tuple[str, ...], probabilities: NDArray[np.float32]
+def write_predictions(
+    folder: Path, split: Split, classes: tuple[str, ...], probabilities: NDArray[np.float32]
 ) -> None:
+    """Write what a run says of each image it was fitted or measured on: ``predictions.csv``."""
     header = ["path", "label", "split", "prediction", "confidence", *class_columns(classes)]
     places = [(name, row) for name, part in split.parts.items() for row in part]
     lines = (
@@ -283,15 +284,17 @@ def _write_predictions(
         ]
         for (name, row), p in zip(places, probabilities, strict=True)
     )
-    write_table(file, header, lines)
+    write_table(folder / PREDICTIONS, header, lines)
 
 
-def _data_digest(rows: tuple[Row, ...]) -> str:
+def digest_data(rows: tuple[Row, ...]) -> str:
+    """SHA-256 of the images' digests, labels and splits, in hexadecimal; their order does not matter."""
     named = sorted((row.digest, row.label, row.split or "") for row in rows)
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def find_versions() -> dict[str, str]:
+    """Versions of the software that fits, for a run to record."""
     software = ("bottleneck-features", "numpy", "scikit-learn", "keras", "tensorflow", "pillow")
     versions = {"python": platform.python_version()}
     for name in software:

@@ -47,6 +47,11 @@ class Metrics:
     macro_f1: float
     log_loss: float
 
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Greater is better: accuracy first, then log loss."""
+        return self.accuracy, -self.log_loss
+
 
 def measure(y: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Metrics:
     """Compare probabilities with labels.

@@ -17,8 +17,89 @@ from bottleneck.errors import BottleneckError
 from bottleneck.runs.metrics import Metrics
 
 FILE_NAME = "run.json"
+# A fine-tuned run's network, from uint8 pixels to probabilities.
+MODEL = "model.keras"
+
 FORMAT = "bottleneck-run"
 VERSION = 1
+
+
+HEAD = "head"
+TUNED = "fine-tuned"
+
+
+@dataclass(frozen=True)
+class TunedStage:
+    """What a stage of fine-tuning did.
+
+    Attributes
+    ----------
+    stage : str
+        As on the command line, such as ``mixed9:3@0.0001``.
+    trainable, frozen : int
+        Parameters.
+    epochs, best_epoch : int
+        How many there were, and after which the weights were kept.
+    before, after : Metrics
+        Of the validation split.
+    """
+
+    stage: str
+    trainable: int
+    frozen: int
+    epochs: int
+    best_epoch: int
+    before: Metrics
+    after: Metrics
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a head's base was fine-tuned, and whether that was worth it.
+
+    Attributes
+    ----------
+    source : str
+        The folder of the run it started from.
+    started_from : str
+        The kind of head it started with: the run's own, or one fitted in its place.
+    trained_on : str
+        ``pictures``, or ``activations at`` a tap.
+    stages : tuple of TunedStage
+    settings : dict
+        See `bottleneck.finetuning.settings.Settings`.
+    head_metrics, tuned_metrics : dict of Metrics
+        By split: of the run's head, and of the fine-tuned network.
+    best : {"head", "fine-tuned"}
+        Which of the two is right more often in the validation split, and so is used for predictions.
+    stopped : str
+        Why training ended before its time; empty where it did not.
+    """
+
+    source: str
+    started_from: str
+    trained_on: str
+    stages: tuple[TunedStage, ...]
+    settings: dict[str, Any]
+    head_metrics: dict[str, Metrics]
+    tuned_metrics: dict[str, Metrics]
+    best: str
+    stopped: str
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Tuning":
+        """Rebuild it from its JSON object."""
+        stages = (
+            stage | {name: Metrics(**stage[name]) for name in ("before", "after")}
+            for stage in fields["stages"]
+        )
+        by_split = {
+            name: {split: Metrics(**values) for split, values in fields[name].items()}
+            for name in ("head_metrics", "tuned_metrics")
+        }
+        return cls(
+            **(fields | by_split | {"stages": tuple(TunedStage(**stage) for stage in stages)})
+        )
 
 
 @dataclass(frozen=True)
@@ -49,7 +130,7 @@ class Run:
     trials : int
         How many choices of parameters were tried; see ``search.csv`` beside it.
     metrics : dict of Metrics
-        By split.
+        By split; of a fine-tuned run, those of the better of its head and its network.
     cache, data_digest : str
         The cache's folder, and a SHA-256 of the images' digests, labels and splits.
     versions : dict
@@ -58,6 +139,8 @@ class Run:
         What was typed.
     created : str
         Date and time, ISO 8601, UTC.
+    tuning : Tuning or None
+        Where the base was fine-tuned: how, and whether it was worth it.
     """
 
     recipes: tuple[Recipe, ...]
@@ -77,6 +160,12 @@ class Run:
     versions: dict[str, str]
     command: str
     created: str
+    tuning: Tuning | None = None
+
+    @property
+    def best(self) -> str:
+        """What is used for predictions: ``head``, or ``fine-tuned``."""
+        return self.tuning.best if self.tuning else HEAD
 
     @property
     def random(self) -> bool:
@@ -112,7 +201,8 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         content["metrics"] = {
             split: Metrics(**values) for split, values in content["metrics"].items()
         }
-        return Run(**content)
+        tuning = content.pop("tuning", None)
+        return Run(**content, tuning=Tuning.from_dict(tuning) if tuning else None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BottleneckError(
             f"{file} is damaged ({error}); fit the head again with: bottleneck fit-head"

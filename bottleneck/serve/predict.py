@@ -19,7 +19,7 @@ from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
-from bottleneck.extraction.engine import choose_again
+from bottleneck.extraction.engine import choose_known
 from bottleneck.extraction.fill import fill, find_targets
 from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import Progress, no_progress
@@ -258,15 +258,8 @@ def _complete(
         raise BottleneckError(message)
     if not missing_items(listing.ok, targets):
         return listing
-    recipe = recipes[0]
-    try:
-        wanted = choose_again(recipes, weights_path if weights is None else weights, views)
-    except BottleneckError as error:
-        if weights is not None or Path(weights_path).exists():
-            raise
-        raise BottleneckError(
-            f"the base's weights are not where they were when the run was fitted ({weights_path}); "
-            f"say where they are now with --weights (digest {recipe.weights_digest[:12]}…)"
-        ) from error
+    wanted = choose_known(recipes, weights_path, weights, views)
     with writer_lock(cache):
-        return fill(cache, listing, wanted, settings, Tally(), progress, expected=recipe).listing
+        return fill(
+            cache, listing, wanted, settings, Tally(), progress, expected=recipes[0]
+        ).listing

@@ -1,0 +1,1 @@
+"""Training a base with its head, from the top down."""

@@ -1,0 +1,145 @@
+"""Where a training stands, in a file that is whole or not there."""
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache.atomic import write_atomically
+from bottleneck.errors import BottleneckError
+from bottleneck.runs.metrics import Metrics
+
+FILE_NAME = "checkpoint.npz"
+
+Weights = list[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch did.
+
+    Attributes
+    ----------
+    stage, epoch : int
+        From 1; the epoch within its stage.
+    learning_rate : float
+        At its last step.
+    loss : float
+        Mean over the training images, in nats, as they were trained on.
+    val : Metrics
+        Of the validation split.
+    seconds : float
+        Validation included.
+    """
+
+    stage: int
+    epoch: int
+    learning_rate: float
+    loss: float
+    val: Metrics
+    seconds: float
+
+
+@dataclass
+class State:
+    """Where a training stands.
+
+    Attributes
+    ----------
+    stage, epoch : int
+        The stage being trained, from 0, and how many of its epochs are done.
+    start : Metrics or None
+        Of the validation split, before anything was trained; None until that is known.
+    history : list of Epoch
+    weights : list of ndarray
+        What is trained, as it is now.
+    optimizer : list of ndarray
+        The optimiser's own numbers; empty where a stage begins.
+    stage_best, best : list of ndarray
+        The weights after the best epoch of this stage, and of all; empty where there is none yet.
+    stopped : str
+        Why it ended before its time; empty where it did not.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    start: Metrics | None = None
+    history: list[Epoch] = field(default_factory=list)
+    weights: Weights = field(default_factory=list)
+    optimizer: Weights = field(default_factory=list)
+    stage_best: Weights = field(default_factory=list)
+    best: Weights = field(default_factory=list)
+    stopped: str = ""
+
+    def best_of(self, stage: int | None = None) -> Epoch | None:
+        """The best epoch, of a stage (from 1) or of all."""
+        epochs = [entry for entry in self.history if stage in (None, entry.stage)]
+        return max(epochs, key=lambda entry: entry.val.rank, default=None)
+
+
+_ARRAYS = ("weights", "optimizer", "stage_best", "best")
+
+
+def write_checkpoint(folder: Path, state: State) -> None:
+    """Write a state, in place of the one before.
+
+    Raises
+    ------
+    BottleneckError
+        There is no room left; the one before is kept.
+    """
+    known = {
+        "stage": state.stage,
+        "epoch": state.epoch,
+        "stopped": state.stopped,
+        "start": None if state.start is None else dataclasses.asdict(state.start),
+        "history": [dataclasses.asdict(entry) for entry in state.history],
+    }
+    arrays = {
+        f"{name}-{number}": values
+        for name in _ARRAYS
+        for number, values in enumerate(getattr(state, name))
+    }
+    content = io.BytesIO()
+    np.savez(content, known=np.array(json.dumps(known)), **arrays)
+    write_atomically(folder / FILE_NAME, content.getbuffer())
+
+
+def read_checkpoint(folder: Path) -> State:
+    """Read a state; a new one where there is none.
+
+    Raises
+    ------
+    BottleneckError
+        It is damaged.
+    """
+    file = folder / FILE_NAME
+    if not file.exists():
+        return State()
+    try:
+        # a zip archive, whose parts carry their checksums; nothing in it is unpickled
+        with np.load(file, allow_pickle=False) as content:
+            known = json.loads(str(content["known"]))
+            start = Metrics(**known.pop("start"))
+            history = [
+                Epoch(**(entry | {"val": Metrics(**entry["val"])}))
+                for entry in known.pop("history")
+            ]
+            arrays = {name: list(_numbered(content, content.files, name)) for name in _ARRAYS}
+        return State(start=start, history=history, **(known | arrays))
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise BottleneckError(
+            f"{file} is damaged ({error}); delete {folder} and run the same command again"
+        ) from error
+
+
+def _numbered(content: Any, names: Sequence[str], name: str) -> Iterator[NDArray[Any]]:
+    count = sum(other.rpartition("-")[0] == name for other in names)
+    return (content[f"{name}-{number}"] for number in range(count))

@@ -1,0 +1,188 @@
+"""Which learning rate to train a stage at, tried out in one sweep."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bottleneck.errors import BottleneckError
+from bottleneck.extraction import conveyor
+from bottleneck.extraction.progress import Progress, no_progress
+from bottleneck.finetuning.feed import Material
+from bottleneck.finetuning.graph import freeze_but
+from bottleneck.finetuning.material import find_material
+from bottleneck.finetuning.prepare import prepare
+from bottleneck.finetuning.rates import layer_rates
+from bottleneck.finetuning.settings import Settings
+from bottleneck.finetuning.stages import AUTO, Stage, asked_stages
+from bottleneck.finetuning.train import (
+    Batch,
+    batch_size_of,
+    compile_model,
+    fit_epoch,
+    make_batches,
+    make_model,
+)
+from bottleneck.heads.epochs import steps
+from bottleneck.images.decode import MAX_PIXELS
+from bottleneck.runs.run import free_name
+from bottleneck.runs.table import write_table
+
+# From where nothing moves to where everything breaks, in so many steps.
+_LEAST, _MOST, _STEPS = 1e-7, 1.0, 100
+
+# Losses are averaged over about so many steps, for single batches differ.
+_SMOOTHING = 10
+
+# Where the smoothed loss is so many times the least, it only grows.
+_DIVERGED = 4.0
+
+# A tenth of the rate with the least loss is about where it falls steepest.
+_BELOW = 10.0
+
+
+@dataclass(frozen=True)
+class RateSweep:
+    """Losses along rising learning rates.
+
+    Attributes
+    ----------
+    rates, losses : tuple of float
+        The loss of each step, in nats, smoothed over some.
+    suggestion : float
+        A rate to train at.
+    plot, table : str
+        The files they are drawn and written in.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestion: float
+    plot: str
+    table: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON takes it."""
+        return dataclasses.asdict(self)
+
+
+def find_rate(
+    run: str | os.PathLike[str],
+    stages: str | Sequence[Stage] = AUTO,
+    settings: Settings | None = None,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress = no_progress,
+) -> RateSweep:
+    """Train the first stage on pictures at rates that rise from step to step, and look at the loss.
+
+    Nothing of what is learnt is kept; a plot and a table are left beside the run.
+
+    Parameters
+    ----------
+    run, stages, settings, cache, weights, workers, max_pixels, progress
+        As for `bottleneck.finetune`.
+
+    Returns
+    -------
+    RateSweep
+
+    Raises
+    ------
+    BottleneckError
+        As for `bottleneck.finetune`; or no loss is a number.
+
+    Notes
+    -----
+    Smith 2017, Cyclical Learning Rates for Training Neural Networks.
+    """
+    settings = settings or Settings()
+    decoding = conveyor.Settings(
+        workers=conveyor.Settings().workers if workers is None else workers, max_pixels=max_pixels
+    )
+    prepared = prepare(run, asked_stages(stages), settings, cache, weights, progress)
+    graph, material = prepared.graph, find_material(prepared, None, settings, decoding, progress)
+    freeze_but(graph, prepared.unfrozen[0].layers)
+    model = make_model(graph, None, settings)
+    compile_model(model, layer_rates(graph, settings.layer_decay), settings)
+    rates = np.geomspace(_LEAST, _MOST, _STEPS)
+    losses: list[float] = []
+    for step, batch in enumerate(
+        _endless(material, settings, batch_size_of(model, material, settings))
+    ):
+        progress("trying learning rates", step, _STEPS)
+        if step == _STEPS or _has_diverged(losses):
+            break
+        loss = fit_epoch(model, [batch], partial(_at, float(rates[step])))
+        if not math.isfinite(loss):
+            break
+        losses.append(loss)
+    progress("trying learning rates", _STEPS, _STEPS)
+    if not losses:
+        raise BottleneckError(
+            f"no learning rate can be found: the loss is no number at {_LEAST:g} already; check the features with: "
+            f"bottleneck cache verify {prepared.cache}"
+        )
+    smooth = _smoothed(losses)
+    tried = tuple(map(float, rates[: len(smooth)]))
+    suggestion = tried[int(np.argmin(smooth))] / _BELOW
+    plot = free_name(prepared.source.parent, f"{prepared.source.name}-learning-rates.png")
+    _draw(plot, tried, smooth, suggestion, str(prepared.stages[0].above))
+    table = plot.with_suffix(".csv")
+    write_table(table, ["learning_rate", "loss"], zip(tried, smooth, strict=True))
+    return RateSweep(tried, smooth, suggestion, str(plot), str(table))
+
+
+def _at(rate: float, _: int) -> float:
+    return rate
+
+
+def _endless(material: Material, settings: Settings, size: int) -> Iterator[Batch]:
+    train = material.numbers("train")
+    rng = np.random.default_rng(settings.seed)
+    while True:
+        parts = np.array_split(rng.permutation(train), steps(len(train), settings.batch_size))
+        yield from make_batches(material, parts, 0, settings, size)
+
+
+def _smoothed(losses: Sequence[float]) -> tuple[float, ...]:
+    """Average exponentially, corrected for the start, as Kingma and Ba 2015 have it."""
+    kept, total, found = 1 - 1 / _SMOOTHING, 0.0, []
+    for step, loss in enumerate(losses, 1):
+        total = kept * total + (1 - kept) * loss
+        found.append(total / (1 - kept**step))
+    return tuple(found)
+
+
+def _has_diverged(losses: Sequence[float]) -> bool:
+    return bool(losses) and _smoothed(losses)[-1] > _DIVERGED * min(_smoothed(losses))
+
+
+def _draw(
+    file: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float, above: str
+) -> None:
+    with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(5.0, 3.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.semilogx(rates, losses, color="#0072b2")
+        axes.axvline(suggestion, color="#d55e00", ls="--", lw=1)
+        axes.annotate(
+            f"{suggestion:.1e}", (suggestion, max(losses)), (4, -8), textcoords="offset points"
+        )
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel("loss, smoothed (nats)")
+        axes.set_title(f"above {above}", parse_math=False)
+        figure.savefig(file, dpi=144)

@@ -1,0 +1,250 @@
+"""A base and a head as one graph, whole or above a cut."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bottleneck.bases.backend import load_keras
+from bottleneck.bases.base import TOP, Base, find_tap
+from bottleneck.bases.network import (
+    Pool,
+    Precision,
+    computing_in,
+    pool_map,
+    preprocess,
+    tap_tensor,
+)
+from bottleneck.bases.split import find_cuts, split_at
+from bottleneck.bases.weights import WeightsSource, build_with_weights, tensor_digest
+from bottleneck.errors import BottleneckError
+from bottleneck.finetuning.stages import Stage
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A base up to the tap of a run's features, and the run's head.
+
+    Whatever is made of it shares its weights.
+
+    Attributes
+    ----------
+    base : Base
+    tap : str
+    pool : {"avg", "max", "none"}
+    body : keras.Model
+        From prepared pixels to the tap.
+    head : keras.Sequential
+        From features to values whose softmax are probabilities.
+    weights_digest : str
+        Of the base's tensors before anything was trained.
+    """
+
+    base: Base
+    tap: str
+    pool: Pool
+    body: Any
+    head: Any
+    weights_digest: str
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Taps below that of the features, at which the base can be cut; from the highest down."""
+        names = self.base.taps if self.base.taps != (TOP,) else find_cuts(self.base, self.body)
+        known = [name for name in names if name != self.tap and _is_in(self.base, self.body, name)]
+        return tuple(reversed(known))
+
+    def from_pixels(self, *, train_batchnorm: bool = False) -> Any:
+        """Make a model from uint8 pixels ``(n, size, size, 3)`` to values."""
+        keras = load_keras()
+        pixels = keras.Input(self.body.input_shape[1:], dtype="uint8", name="pixels")
+        prepared = preprocess(pixels, self.base.preprocessing)
+        return keras.Model(pixels, self._values(self.body, prepared, train_batchnorm))
+
+    def above(self, cut: str, *, train_batchnorm: bool = False) -> Any:
+        """Make a model from the activations at a cut to values.
+
+        Raises
+        ------
+        BottleneckError
+            The base cannot be cut there.
+        """
+        keras = load_keras()
+        _, upper = split_at(self.base, self.body, cut)
+        activations = keras.Input(upper.input_shape[1:], name="activations")
+        return keras.Model(activations, self._values(upper, activations, train_batchnorm))
+
+    def with_probabilities(self, model: Any) -> Any:
+        """Let a model of this graph give probabilities rather than values."""
+        keras = load_keras()
+        softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
+        return keras.Model(model.input, softmax(model.output))
+
+    def _values(self, part: Any, tensor: Any, train_batchnorm: bool) -> Any:
+        # Called with training=False, batch normalisation keeps its statistics even where its scale and
+        # shift are trained. Otherwise it is for `fit` to say, and frozen layers keep them all the same.
+        mode = {} if train_batchnorm else {"training": False}
+        features = pool_map(self.base, self.tap, part(tensor, **mode), self.pool)
+        return load_keras().ops.cast(self.head(features), "float32")
+
+
+@dataclass(frozen=True)
+class Unfrozen:
+    """What a stage trains of a graph.
+
+    Attributes
+    ----------
+    layers : frozenset of str
+        Names of the layers of the base; the head is always trained.
+    cut : str or None
+        The highest tap below all of them; None where there is none, and the pictures themselves are
+        needed.
+    trainable, frozen : int
+        Parameters.
+    """
+
+    layers: frozenset[str]
+    cut: str | None
+    trainable: int
+    frozen: int
+
+
+def build_graph(
+    base: Base,
+    weights: WeightsSource,
+    tap: str,
+    pool: Pool,
+    image_size: int,
+    precision: Precision,
+    head: Any,
+) -> Graph:
+    """Build a base up to a tap and put a head on it.
+
+    Parameters
+    ----------
+    base : Base
+    weights : WeightsSource
+    tap : str
+    pool : {"avg", "max", "none"}
+    image_size : int
+        Side of the pictures, in pixels.
+    precision : {"float32", "bfloat16", "float16"}
+    head : keras.Sequential
+        See `bottleneck.heads.layers.as_layers`.
+
+    Raises
+    ------
+    BottleneckError
+        The weights cannot be had or do not fit, or there is no such tap.
+    """
+    keras = load_keras()
+    with computing_in(precision):
+        whole = build_with_weights(base, weights, image_size)
+    body = keras.Model(whole.input, tap_tensor(base, whole, tap), name=base.name)
+    return Graph(base, tap, pool, body, head, tensor_digest(whole))
+
+
+def unfreeze(graph: Graph, stages: Sequence[Stage]) -> tuple[Unfrozen, ...]:
+    """Find out what each stage trains.
+
+    Raises
+    ------
+    BottleneckError
+        A tap is not known, lies above the run's features or cannot be cut at; there are fewer layers
+        than asked for; or a stage trains less than the one before it.
+    """
+    found: list[Unfrozen] = []
+    above = {tap: _layers_above(graph, tap) for tap in graph.taps}
+    for stage in stages:
+        layers, named = _find_layers(graph, stage, above)
+        if found and not layers >= found[-1].layers:
+            raise BottleneckError(
+                f"stage {stage} trains less of the base than the stage before it; stages go down, from the top to "
+                f"deeper taps, which are here: {', '.join(above)}"
+            )
+        cut = named or next((tap for tap, those in above.items() if those >= layers), None)
+        trained = _parameters(layer for layer in graph.body.layers if layer.name in layers)
+        trained += _parameters([graph.head])
+        whole = graph.body.count_params() + graph.head.count_params()
+        found.append(Unfrozen(layers, cut, trained, whole - trained))
+    return tuple(found)
+
+
+def freeze_but(graph: Graph, layers: frozenset[str]) -> None:
+    """Let these layers of the base, and the head, be trained and nothing else."""
+    graph.body.trainable = True  # it is asked first, whatever its layers say
+    for layer in graph.body.layers:
+        layer.trainable = layer.name in layers
+    graph.head.trainable = True
+
+
+def depths(body: Any) -> dict[str, int]:
+    """Tell how deep each layer lies: how many layers with kernels come above it, itself counted.
+
+    The longest way to the output counts. What normalises a convolution is as deep as the convolution.
+    """
+    keras = load_keras()
+    above: dict[int, int] = {id(body.output): 0}
+    found = {}
+    for operation in reversed(body.operations):
+        outputs = keras.tree.flatten(keras.Operation.output.fget(operation))
+        here = max(above.get(id(tensor), 0) for tensor in outputs)
+        weighs = any(len(weight.shape) > 1 for weight in getattr(operation, "weights", ()))
+        found[operation.name] = here + 1
+        for tensor in keras.tree.flatten(keras.Operation.input.fget(operation)):
+            above[id(tensor)] = max(above.get(id(tensor), 0), here + weighs)
+    return found
+
+
+def _find_layers(
+    graph: Graph, stage: Stage, above: dict[str, frozenset[str]]
+) -> tuple[frozenset[str], str | None]:
+    """Tell which layers of the base a stage trains, and where it is cut, if it says so."""
+    if isinstance(stage.above, str):
+        tap = find_tap(graph.base, stage.above)
+        if tap == graph.tap:
+            return frozenset(), None
+        if tap not in above:
+            _refuse_above(graph, tap)
+            return _layers_above(graph, tap), tap
+        return above[tap], tap
+    layers = [layer for layer in graph.body.layers if not _is_input(layer)]
+    if stage.above > len(layers):
+        raise BottleneckError(
+            f"stage {stage} unfreezes {stage.above} layers, and {graph.base.name} has {len(layers)} up to {graph.tap}"
+        )
+    return frozenset(layer.name for layer in layers[len(layers) - stage.above :]), None
+
+
+def _layers_above(graph: Graph, tap: str) -> frozenset[str]:
+    _, upper = split_at(graph.base, graph.body, tap)
+    return frozenset(layer.name for layer in upper.layers if not _is_input(layer))
+
+
+def _refuse_above(graph: Graph, tap: str) -> None:
+    if tap in graph.base.taps and not _is_in(graph.base, graph.body, tap):
+        raise BottleneckError(
+            f"{tap} lies above {graph.tap}, where the run's features are taken, so there is nothing to unfreeze; give "
+            f"a lower one with --stages: {', '.join(graph.taps)}"
+        )
+
+
+def _is_in(base: Base, body: Any, tap: str) -> bool:
+    names = {layer.name for layer in body.layers}
+    return tap in names or base.before.get(tap) in names
+
+
+def _is_input(layer: Any) -> bool:
+    return isinstance(layer, load_keras().layers.InputLayer)
+
+
+def _parameters(layers: Iterable[Any]) -> int:
+    """Count what gradients move: not the statistics of normalisation."""
+    statistics = ("moving_mean", "moving_variance", "mean", "variance", "count")
+    return sum(
+        int(np.prod(weight.shape))
+        for layer in layers
+        for weight in layer.weights
+        if weight.name not in statistics
+    )
