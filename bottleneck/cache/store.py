@@ -79,10 +79,20 @@ class FeatureCache:
             )
         return listing
 
+    @property
+    def unnamed(self) -> tuple[RecipeFile, ...]:
+        """The recipes meant where none is named: those of vectors, and maps only where there is nothing else.
+
+        Maps are kept for what is trained on them, such as fine-tuning above a cut, beside the features of
+        the same images.
+        """
+        there = self.recipe_files
+        return tuple(entry for entry in there if entry.recipe.pool != "none") or there
+
     def find_recipe(self, recipe: Recipe | str | None = None) -> RecipeFile:
         """Find a recipe by its id, by the beginning of it, or by parts between its hyphens.
 
-        Without any, the only one there is.
+        Without any, the only one there is, see `unnamed`.
 
         Raises
         ------
@@ -93,7 +103,7 @@ class FeatureCache:
         there = self.recipe_files
         found = [
             entry
-            for entry in there
+            for entry in (there if asked else self.unnamed)
             if entry.recipe.id.startswith(asked) or f"-{asked}-" in f"-{entry.recipe.id}-"
         ]
         if len(found) != 1:
@@ -136,7 +146,7 @@ class FeatureCache:
         ----------
         recipe : Recipe or str, optional
             A recipe, its id, or a part of it: its beginning, or what stands between hyphens, such as
-            the tap. May be left out where there is one only.
+            the tap. May be left out where there is one only, maps aside.
         split : {"train", "val", "test"}, optional
             Only the images assigned to it by their source. By default all of them.
         view : int or "all"

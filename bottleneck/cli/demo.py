@@ -38,7 +38,7 @@ def demo(
     )
     terminal.say("\nFitting two heads on the cached features …")
     fits = [fit_head(cache, head, out=_out(folder, head)) for head in ("logistic", "softmax")]
-    terminal.result(metrics_table(fits))
+    terminal.result(metrics_table({str(fitted.path): fitted.run.metrics for fitted in fits}))
     command = f"bottleneck extract {images} --cache {cache} --weights {weights} --image-size {_IMAGE_SIZE}"
     terminal.result(
         "\nThe commands were, the first of them twice:\n"

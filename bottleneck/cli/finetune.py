@@ -194,7 +194,10 @@ def finetune(
     elif json:
         terminal.result_json({"path": str(tuned.path), **tuned.run.to_dict()})
     else:
-        terminal.result(metrics_table([tuned]))
+        tuning = tuned.run.tuning
+        assert tuning is not None
+        both = {"head alone": tuning.head_metrics, str(tuned.path): tuning.tuned_metrics}
+        terminal.result(metrics_table(both))
         terminal.say(f"The report is in {tuned.path / REPORT}")
         terminal.say(f"Next: bottleneck predict {tuned.path} IMAGES --out predictions.csv")
 

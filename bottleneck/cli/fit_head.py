@@ -1,6 +1,7 @@
 """`bottleneck fit-head`."""
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -8,10 +9,11 @@ from typing import Annotated
 import typer
 
 from bottleneck.cli import options, terminal
-from bottleneck.heads.fit import TRIALS, FittedRun
+from bottleneck.heads.fit import TRIALS
 from bottleneck.heads.fit import fit_head as run_fit_head
 from bottleneck.heads.grids import find_grid
 from bottleneck.heads.registry import HEADS
+from bottleneck.runs.metrics import Metrics
 
 _HEADS = "; ".join(f"{kind.name}: {kind.summary}" for kind in HEADS.values())
 
@@ -110,7 +112,7 @@ def fit_head(
     if json:
         terminal.result_json({"path": str(fitted.path), **fitted.run.to_dict()})
     else:
-        terminal.result(metrics_table([fitted]))
+        terminal.result(metrics_table({str(fitted.path): fitted.run.metrics}))
         if fitted.run.trials:
             terminal.say(
                 f"Tried {fitted.run.trials} choices of parameters on {fitted.run.chosen_on}; "
@@ -119,15 +121,15 @@ def fit_head(
         terminal.say(f"Next: bottleneck predict {fitted.path} IMAGES --out predictions.csv")
 
 
-def metrics_table(fits: list[FittedRun]) -> str:
-    """Lay the metrics of runs out as a table."""
+def metrics_table(measured: Mapping[str, Mapping[str, Metrics]]) -> str:
+    """Lay out metrics, by what they are of and by split."""
     lines = [
         f"{'run':<32} {'split':<6} {'images':>7} {'accuracy':>9} {'balanced':>9} {'macro F1':>9} {'log loss':>9}"
     ]
-    for fitted in fits:
-        for split, m in fitted.run.metrics.items():
+    for name, metrics in measured.items():
+        for split, m in metrics.items():
             lines.append(
-                f"{fitted.path!s:<32} {split:<6} {m.images:>7,} {m.accuracy:>9.4f} {m.balanced_accuracy:>9.4f} "
+                f"{name:<32} {split:<6} {m.images:>7,} {m.accuracy:>9.4f} {m.balanced_accuracy:>9.4f} "
                 f"{m.macro_f1:>9.4f} {m.log_loss:>9.4f}"
             )
     return "\n".join(lines)

@@ -108,7 +108,7 @@ def compare(
         What to fit, with default parameters.
     recipes : sequence of str
         Which features: parts of ids; ``A+B`` puts those of two side by side. By default those of
-        each recipe there is.
+        each recipe there is; maps only where there is nothing else.
     top_k : int, optional
         Of the top-k accuracy; by default 5, or half of the classes where they are fewer than ten.
     learning_curve : bool
@@ -234,7 +234,7 @@ def _open_sources(
 ) -> Iterator[Source]:
     wanted = []
     for store in stores:
-        names = recipes or [recipe.id for recipe in store.recipes]
+        names = recipes or [entry.recipe.id for entry in store.unnamed]
         for name in names:
             try:
                 wanted.append((store, store.find_recipes(recipes=name.split("+"))))

@@ -133,7 +133,7 @@ def _refuse_full_disk(
         each = int(np.prod(shape)) * np.dtype(recipe.dtype).itemsize
         rows = sum(target.lacks(item.digest, view) for item in items for view in item.views)
         needed += rows * each
-        if recipe.pool == "none":
+        if len(shape) > 1:
             _log.info(
                 "%s keeps maps of %s in %s: %s bytes an image, %.1f MB in all.",
                 recipe.id,

@@ -79,9 +79,9 @@ class State:
     stopped: str = ""
 
     def best_of(self, stage: int | None = None) -> Epoch | None:
-        """The best epoch, of a stage (from 1) or of all."""
+        """The epoch with the least log loss in validation, of a stage (from 1) or of all."""
         epochs = [entry for entry in self.history if stage in (None, entry.stage)]
-        return max(epochs, key=lambda entry: entry.val.rank, default=None)
+        return min(epochs, key=lambda entry: entry.val.log_loss, default=None)
 
 
 _ARRAYS = ("weights", "optimizer", "stage_best", "best")

@@ -46,8 +46,8 @@ _SMOOTHING = 10
 # Where the smoothed loss is so many times the least, it only grows.
 _DIVERGED = 4.0
 
-# A tenth of the rate with the least loss is about where it falls steepest.
-_BELOW = 10.0
+# Steps in which the rate becomes ten times as large: over so many a slope is taken.
+_DECADE = round(_STEPS / math.log10(_MOST / _LEAST))
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class RateSweep:
     rates, losses : tuple of float
         The loss of each step, in nats, smoothed over some.
     suggestion : float
-        A rate to train at.
+        A rate to train at: where the loss falls steepest.
     plot, table : str
         The files they are drawn and written in.
     """
@@ -115,7 +115,7 @@ def find_rate(
     prepared = prepare(run, asked_stages(stages), settings, cache, weights, progress)
     graph, material = prepared.graph, find_material(prepared, None, settings, decoding, progress)
     freeze_but(graph, prepared.unfrozen[0].layers)
-    model = make_model(graph, None, settings)
+    model = make_model(graph, None, prepared.unfrozen[0], settings)
     compile_model(model, layer_rates(graph, settings.layer_decay), settings)
     rates = np.geomspace(_LEAST, _MOST, _STEPS)
     losses: list[float] = []
@@ -137,7 +137,7 @@ def find_rate(
         )
     smooth = _smoothed(losses)
     tried = tuple(map(float, rates[: len(smooth)]))
-    suggestion = tried[int(np.argmin(smooth))] / _BELOW
+    suggestion = _steepest(tried, smooth)
     plot = free_name(prepared.source.parent, f"{prepared.source.name}-learning-rates.png")
     _draw(plot, tried, smooth, suggestion, str(prepared.stages[0].above))
     table = plot.with_suffix(".csv")
@@ -164,6 +164,16 @@ def _smoothed(losses: Sequence[float]) -> tuple[float, ...]:
         total = kept * total + (1 - kept) * loss
         found.append(total / (1 - kept**step))
     return tuple(found)
+
+
+def _steepest(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """Give the rate in the middle of the decade in which the loss falls most."""
+    logs = np.log10(rates)
+    starts = range(max(len(logs) - _DECADE, 1))
+    parts = [slice(start, start + _DECADE) for start in starts]
+    slopes = [np.polyfit(logs[part], losses[part], 1)[0] for part in parts if len(logs) > 1]
+    best = parts[int(np.argmin(slopes))] if slopes else parts[0]
+    return float(10 ** logs[best].mean())
 
 
 def _has_diverged(losses: Sequence[float]) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import logging
 import os
 import shlex
@@ -52,6 +53,8 @@ _log = logging.getLogger("bottleneck")
 
 # The folder that a run is in until all of it is there.
 UNFINISHED = ".unfinished"
+
+LOCK = ".lock"
 
 
 def finetune(
@@ -147,7 +150,7 @@ def finetune(
         with _unfinished(path) as folder:
             plan = find_plan(folder, prepared, settings, mode)
             material = find_material(prepared, plan.cut, settings, decoding, progress)
-            model = make_model(prepared.graph, plan.cut, settings)
+            model = make_model(prepared.graph, plan.cut, prepared.unfrozen[-1], settings)
             state = read_checkpoint(folder)
             if state.start is None:
                 state.start = prove_assembled(prepared, model, material, settings.batch_size)
@@ -166,7 +169,7 @@ def finetune(
                 )
             found = _finish(folder, prepared, plan, material, model, state, settings)
             folder.rename(path)
-    for name in (CHECKPOINT, PLAN):
+    for name in (CHECKPOINT, PLAN, LOCK):
         (path / name).unlink(missing_ok=True)
     _tell(path, found)
     return FittedRun(path, found)
@@ -178,7 +181,7 @@ def _unfinished(path: Path) -> Iterator[Path]:
     folder = path.with_name(path.name + UNFINISHED)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+        lock = FileLock(folder / LOCK, timeout=0)
         lock.acquire()
     except Timeout:
         raise BottleneckError(
@@ -200,9 +203,8 @@ def _unfinished(path: Path) -> Iterator[Path]:
             )
         raise
     finally:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-        Path(lock.lock_file).unlink(missing_ok=True)
+        if not (folder / CHECKPOINT).exists():
+            shutil.rmtree(folder, ignore_errors=True)
         lock.release()
 
 
@@ -247,7 +249,7 @@ def _finish(
     )
     graph = prepared.graph
     graph.body.trainable = graph.head.trainable = True  # whoever loads it decides for himself
-    graph.with_probabilities(graph.from_pixels()).save(folder / MODEL)
+    graph.whole().save(folder / MODEL)
     for file in prepared.source.glob("head.*"):
         shutil.copyfile(file, folder / file.name)
     if best == TUNED:
@@ -282,6 +284,10 @@ def _tensorboard(folder: str | os.PathLike[str] | None) -> Iterator[Callable[[in
     if folder is None:
         yield lambda *_: None
         return
+    if importlib.util.find_spec("tensorboard") is None:
+        raise BottleneckError(
+            "--tensorboard needs TensorBoard, which is not installed: pip install 'bottleneck-features[tensorboard]'"
+        )
     import tensorflow as tf
 
     with contextlib.closing(tf.summary.create_file_writer(os.fspath(folder))) as writer:

@@ -55,15 +55,37 @@ class Graph:
         known = [name for name in names if name != self.tap and _is_in(self.base, self.body, name)]
         return tuple(reversed(known))
 
-    def from_pixels(self, *, train_batchnorm: bool = False) -> Any:
-        """Make a model from uint8 pixels ``(n, size, size, 3)`` to values."""
+    def whole(self) -> Any:
+        """Make the model that is kept: from uint8 pixels ``(n, size, size, 3)`` to probabilities."""
         keras = load_keras()
-        pixels = keras.Input(self.body.input_shape[1:], dtype="uint8", name="pixels")
-        prepared = preprocess(pixels, self.base.preprocessing)
-        return keras.Model(pixels, self._values(self.body, prepared, train_batchnorm))
+        pixels, prepared = self._pixels()
+        softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
+        return keras.Model(pixels, softmax(self._values(self.body(prepared))))
 
-    def above(self, cut: str, *, train_batchnorm: bool = False) -> Any:
-        """Make a model from the activations at a cut to values.
+    def from_pixels(self, learning_from: str | None = None) -> Any:
+        """Make a model to train, from uint8 pixels ``(n, size, size, 3)`` to values.
+
+        Parameters
+        ----------
+        learning_from : str, optional
+            The cut from which on batch normalisation uses and learns the statistics of the batches; by
+            default it keeps those it has everywhere.
+        """
+        keras = load_keras()
+        pixels, prepared = self._pixels()
+        if learning_from is None:
+            return keras.Model(pixels, self._values(_in_inference(self.body)(prepared)))
+        lower, upper = split_at(self.base, self.body, learning_from)
+        return keras.Model(pixels, self._values(upper(_in_inference(lower)(prepared))))
+
+    def above(self, cut: str, *, learning: bool = False) -> Any:
+        """Make a model to train, from the activations at a cut to values.
+
+        Parameters
+        ----------
+        cut : str
+        learning : bool
+            Whether batch normalisation uses and learns the statistics of the batches.
 
         Raises
         ------
@@ -73,20 +95,36 @@ class Graph:
         keras = load_keras()
         _, upper = split_at(self.base, self.body, cut)
         activations = keras.Input(upper.input_shape[1:], name="activations")
-        return keras.Model(activations, self._values(upper, activations, train_batchnorm))
+        part = upper if learning else _in_inference(upper)
+        return keras.Model(activations, self._values(part(activations)))
 
-    def with_probabilities(self, model: Any) -> Any:
-        """Let a model of this graph give probabilities rather than values."""
-        keras = load_keras()
-        softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
-        return keras.Model(model.input, softmax(model.output))
+    def _pixels(self) -> tuple[Any, Any]:
+        pixels = load_keras().Input(self.body.input_shape[1:], dtype="uint8", name="pixels")
+        return pixels, preprocess(pixels, self.base.preprocessing)
 
-    def _values(self, part: Any, tensor: Any, train_batchnorm: bool) -> Any:
-        # Called with training=False, batch normalisation keeps its statistics even where its scale and
-        # shift are trained. Otherwise it is for `fit` to say, and frozen layers keep them all the same.
-        mode = {} if train_batchnorm else {"training": False}
-        features = pool_map(self.base, self.tap, part(tensor, **mode), self.pool)
-        return load_keras().ops.cast(self.head(features), "float32")
+    def _values(self, features: Any) -> Any:
+        pooled = pool_map(self.base, self.tap, features, self.pool)
+        return load_keras().ops.cast(self.head(pooled), "float32")
+
+
+def _in_inference(part: Any) -> Any:
+    """Let a part of a network run as in inference, also while it is trained.
+
+    To call it with ``training=False`` is not enough: a functional model passes on what it was called with itself
+    to every model within it (Keras 3.15). So batch normalisation would use the statistics of the batch, and
+    frozen layers would drop some of what they give.
+    """
+    keras = load_keras()
+
+    class InInference(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = part
+
+        def call(self, inputs: Any) -> Any:
+            return self.part(inputs, training=False)
+
+    return InInference()
 
 
 @dataclass(frozen=True)

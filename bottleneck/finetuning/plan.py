@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from bottleneck.cache.atomic import write_atomically
 from bottleneck.errors import BottleneckError
+from bottleneck.finetuning.checkpoint import FILE_NAME as CHECKPOINT
 from bottleneck.finetuning.costs import base_rate, cost_lines, is_cheaper, predict_costs
 from bottleneck.finetuning.material import share_lacking
 from bottleneck.finetuning.prepare import Prepared
@@ -49,7 +50,7 @@ def find_plan(folder: Path, prepared: Prepared, settings: Settings, mode: Mode) 
         "mode": mode,
     }
     file = folder / PLAN
-    if file.exists():
+    if file.exists() and (folder / CHECKPOINT).exists():
         try:
             known = Plan(**json.loads(file.read_bytes()))
         except (ValueError, TypeError) as error:

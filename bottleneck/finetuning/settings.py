@@ -42,7 +42,7 @@ class Settings:
     precision : {"float32", "bfloat16", "float16"}
         What the base computes in while it is trained; weights stay float32.
     patience : int, optional
-        End a stage after so many epochs that were no better in validation.
+        End a stage after so many epochs whose log loss in validation was no less.
     train_batchnorm : bool
         Let batch normalisation above the cut use and learn the statistics of the batches, rather than
         keep those of ImageNet.

@@ -45,11 +45,21 @@ class Batch(NamedTuple):
     images: int
 
 
-def make_model(graph: Graph, cut: str | None, settings: Settings) -> Any:
-    """Make the model that is trained: from what the feed gives to values."""
+def make_model(graph: Graph, cut: str | None, deepest: Unfrozen, settings: Settings) -> Any:
+    """Make the model that is trained: from what the feed gives to values.
+
+    Parameters
+    ----------
+    graph : Graph
+    cut : str or None
+        Where the feed's activations are taken; None where it gives pictures.
+    deepest : Unfrozen
+        What the last stage trains.
+    settings : Settings
+    """
     if cut is None:
-        return graph.from_pixels(train_batchnorm=settings.train_batchnorm)
-    return graph.above(cut, train_batchnorm=settings.train_batchnorm)
+        return graph.from_pixels(deepest.cut if settings.train_batchnorm else None)
+    return graph.above(cut, learning=settings.train_batchnorm)
 
 
 def compile_model(model: Any, rates: Mapping[int, float], settings: Settings) -> Any:
@@ -120,7 +130,7 @@ def train(
     while state.stage < len(stages) and not state.stopped:
         number = state.stage
         freeze_but(graph, unfrozen[number].layers)
-        model = make_model(graph, material.cut, settings)
+        model = make_model(graph, material.cut, unfrozen[-1], settings)
         for entry in _train_stage(
             graph, model, rates, material, stages[number], moved, state, settings, progress
         ):
@@ -199,10 +209,11 @@ def _train_stage(
         batches = make_batches(material, parts, _view(done, settings), settings, size)
         loss = fit_epoch(model, batches, rate)
         progress(name, first + per_epoch, total)
-        found = measure(material.y[val], predict(model, material, val, settings.batch_size))
-        if not (math.isfinite(loss) and math.isfinite(found.log_loss)):
+        odds = predict(model, material, val, settings.batch_size)
+        if not (math.isfinite(loss) and np.isfinite(odds).all()):
             state.stopped = f"the loss became {loss:g} in stage {state.stage + 1} ({stage}), epoch {state.epoch + 1}"
             return
+        found = measure(material.y[val], odds)
         entry = Epoch(
             stage=state.stage + 1,
             epoch=state.epoch + 1,
@@ -227,9 +238,9 @@ def _train_stage(
 def _enter(state: State, entry: Epoch, weights: Weights, optimizer: Weights) -> None:
     stage_best, best = state.best_of(entry.stage), state.best_of()
     state.epoch, state.weights, state.optimizer = entry.epoch, weights, optimizer
-    if stage_best is None or entry.val.rank > stage_best.val.rank:
+    if stage_best is None or entry.val.log_loss < stage_best.val.log_loss:
         state.stage_best = weights
-    if best is None or entry.val.rank > best.val.rank:
+    if best is None or entry.val.log_loss < best.val.log_loss:
         state.best = weights
     state.history.append(entry)
 

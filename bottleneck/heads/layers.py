@@ -86,7 +86,7 @@ def as_layers(head: Head, shape: tuple[int, ...]) -> Any | None:
             layers.append(keras.layers.UnitNormalization())
     # Each class against the rest: the logarithm of a sigmoid, for probabilities are divided by their sum.
     apart = isinstance(classifier, SGDClassifier) and len(W) > 2
-    dense = keras.layers.Dense(len(W), activation="log_sigmoid" if apart else None)
+    dense = keras.layers.Dense(len(W), "log_sigmoid" if apart else None, name="logits")
     stack = _stack(keras, shape, [*layers, dense], flat=True)
     dense.set_weights([W.T, b])
     return stack

@@ -19,7 +19,7 @@ from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
-from bottleneck.extraction.engine import choose_known
+from bottleneck.extraction.engine import choose, choose_known
 from bottleneck.extraction.fill import fill, find_targets
 from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import Progress, no_progress
@@ -29,7 +29,7 @@ from bottleneck.heads.probabilities import mean_probabilities
 from bottleneck.heads.registry import find_head
 from bottleneck.images.decode import MAX_PIXELS
 from bottleneck.images.source import read_source
-from bottleneck.runs.run import Run, read_run
+from bottleneck.runs.run import MODEL, TUNED, Run, read_run
 from bottleneck.runs.table import class_columns, write_rows, write_table
 
 _log = logging.getLogger("bottleneck")
@@ -132,7 +132,7 @@ def predict(
     workers: int | None = None,
     progress: Progress = no_progress,
 ) -> Predictions:
-    """Predict the classes of pictures with a run's head on its base's features.
+    """Predict the classes of pictures with a run: its head on its base's features, or its fine-tuned network.
 
     Parameters
     ----------
@@ -173,7 +173,6 @@ def predict(
     """
     known = read_run(run)
     found = read_source(images, root=root, path_column=path_column, skip_missing=skip_missing)
-    head = find_head(known.head).load(Path(run))
     threads = Settings().workers if workers is None else workers
     settings = Settings(batch_size, threads, max_pixels)
     with _place(cache) as place:
@@ -189,21 +188,12 @@ def predict(
             # features depend on its size.
             few = min(batch_size, max(len(listing.ok), 1))
             settings = dataclasses.replace(settings, batch_size=few)
-        for recipes, weights_path in _passes(known):
-            listing = _complete(
-                place,
-                listing,
-                recipes,
-                known.predict_views - 1,
-                weights_path,
-                weights,
-                settings,
-                progress,
+        if known.best == TUNED:
+            listing, predicted = _by_network(Path(run), known, place, listing, settings, progress)
+        else:
+            listing, predicted = _by_head(
+                Path(run), known, place, listing, weights, settings, progress
             )
-        views = locate(
-            place, known.recipes, listing.ok, known.classes, range(known.predict_views)
-        ).by_view(known.predict_views)
-        predicted = mean_probabilities(head, views, len(known.classes))
     if known.random:
         _log.warning("The base's weights are RANDOM: these predictions are for trying things out.")
     usable = np.array([row.status == OK for row in listing.rows])
@@ -215,6 +205,54 @@ def predict(
         probabilities=probabilities,
         reasons=tuple(row.reason for row in listing.rows),
     )
+
+
+def _by_head(
+    run: Path,
+    known: Run,
+    place: Path,
+    listing: Listing,
+    weights: str | os.PathLike[str] | None,
+    settings: Settings,
+    progress: Progress,
+) -> tuple[Listing, NDArray[np.float32]]:
+    """Let a head judge the features of pictures; those that turn out unusable are marked as failed."""
+    head = find_head(known.head).load(run)
+    for recipes, weights_path in _passes(known):
+        listing = _complete(
+            place,
+            listing,
+            recipes,
+            known.predict_views - 1,
+            weights_path,
+            weights,
+            settings,
+            progress,
+        )
+    views = locate(
+        place, known.recipes, listing.ok, known.classes, range(known.predict_views)
+    ).by_view(known.predict_views)
+    return listing, mean_probabilities(head, views, len(known.classes))
+
+
+def _by_network(
+    run: Path, known: Run, place: Path, listing: Listing, settings: Settings, progress: Progress
+) -> tuple[Listing, NDArray[np.float32]]:
+    """Let a fine-tuned network judge pictures: its probabilities are features as any other's."""
+    recipe = known.recipes[0]
+    wanted = choose(
+        run / MODEL,
+        # part of the network
+        preprocessing="none",
+        pool="none",
+        image_size=recipe.image_size,
+        fit=recipe.fit,
+        dtype="float32",
+    )
+    with writer_lock(place):
+        filled = fill(place, listing, wanted, settings, Tally(), progress)
+    found = locate(place, filled.recipes, filled.listing.ok, known.classes)
+    return filled.listing, found.gather(slice(None)).X.reshape(-1, len(known.classes))
 
 
 @contextlib.contextmanager
