@@ -19,6 +19,9 @@ from bottleneck.finetuning.settings import Settings
 from bottleneck.heads.fit import FittedRun
 from bottleneck.runs.run import HEAD, TUNED, read_run
 from tests.commandline import Cli, last_json, one_line
+from tests.extraction.test_crash import small_disk
+from tests.finetuning.conftest import BASE
+from tests.pictures import extract_here
 
 
 def history(path: Path) -> list[dict[str, str]]:
@@ -292,9 +295,7 @@ class TestBadInput:
     def test_the_pictures_are_gone(self, own: Path, images: Path, tmp_path: Path) -> None:
         moved = tmp_path / "images"
         shutil.copytree(images, moved)
-        bottleneck.extract(
-            moved, own.parent / "cache", weights="random", base="mobilenet_0.25", image_size=32
-        )
+        extract_here(moved, own.parent / "cache", **BASE)
         shutil.rmtree(moved)
         with pytest.raises(BottleneckError, match=r"no such file.*put it back"):
             bottleneck.finetune(own, "conv_pw_12:1@1e-4", mode="live", out=tmp_path / "run")
@@ -304,9 +305,7 @@ class TestBadInput:
         renamed = tmp_path / "renamed"
         shutil.copytree(images, renamed)
         (renamed / "flower").rename(renamed / "blossom")
-        bottleneck.extract(
-            renamed, own.parent / "cache", weights="random", base="mobilenet_0.25", image_size=32
-        )
+        extract_here(renamed, own.parent / "cache", **BASE)
         with pytest.raises(BottleneckError, match=r"has the classes blossom, temple.*fit-head"):
             bottleneck.finetune(own, "conv_pw_12:1@1e-4", out=tmp_path / "run")
 
@@ -314,9 +313,7 @@ class TestBadInput:
         fewer = tmp_path / "fewer"
         shutil.copytree(images, fewer)
         (fewer / "flower" / "00.jpg").unlink()
-        bottleneck.extract(
-            fewer, own.parent / "cache", weights="random", base="mobilenet_0.25", image_size=32
-        )
+        extract_here(fewer, own.parent / "cache", **BASE)
         with pytest.raises(BottleneckError, match=r"have changed since.*fit-head"):
             bottleneck.finetune(own, "conv_pw_12:1@1e-4", out=tmp_path / "run")
 
