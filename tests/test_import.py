@@ -37,6 +37,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         ["extract", "--help"],
         ["cache", "info", "--help"],
         ["compare", "--help"],
+        ["finetune", "--help"],
         ["extract", "no-such-folder", "--cache", "c"],
     ],
 )

@@ -9,10 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction import conveyor
@@ -183,6 +180,10 @@ def _has_diverged(losses: Sequence[float]) -> bool:
 def _draw(
     file: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float, above: str
 ) -> None:
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(5.0, 3.4), layout="constrained")
         FigureCanvasAgg(figure)

@@ -25,7 +25,6 @@ from bottleneck.finetuning.settings import Settings
 from bottleneck.finetuning.stages import Stage, auto_stages
 from bottleneck.finetuning.train import predict
 from bottleneck.heads.fit import digest_data, read_samples
-from bottleneck.heads.layers import as_layers
 from bottleneck.heads.probabilities import mean_probabilities
 from bottleneck.heads.registry import Head, complete_params, find_head
 from bottleneck.heads.split import Split, split_rows
@@ -231,6 +230,9 @@ def _find_data(
 
 
 def _find_layers(run: Run, own: Head, features: Located, split: Split) -> tuple[Head, Any]:
+    # imported here: it brings scikit-learn, and to ask for help does not take that
+    from bottleneck.heads.layers import as_layers
+
     layers = as_layers(own, features.shape)
     if layers is not None:
         return own, layers

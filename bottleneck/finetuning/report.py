@@ -6,11 +6,6 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from bottleneck.finetuning.checkpoint import Epoch
 from bottleneck.runs.metrics import Metrics
 from bottleneck.runs.run import HEAD, Run, Tuning
@@ -66,6 +61,12 @@ def write_history(
 
 
 def _draw(file: Path, start: Metrics, history: Sequence[Epoch]) -> None:
+    # imported here: to ask for help does not take it
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     numbers = range(len(history) + 1)
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=_INCHES, layout="constrained")
