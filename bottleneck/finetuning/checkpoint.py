@@ -95,16 +95,19 @@ def write_checkpoint(folder: Path, state: State) -> None:
     BottleneckError
         There is no room left; the one before is kept.
     """
-    known = {
+    known: dict[str, Any] = {
         "stage": state.stage,
         "epoch": state.epoch,
         "stopped": state.stopped,
         "start": None if state.start is None else dataclasses.asdict(state.start),
         "history": [dataclasses.asdict(entry) for entry in state.history],
     }
+    kept: dict[int, str] = {}
+    # the best weights are often those of now: what is the same is written once
+    known["same"] = {name: kept.setdefault(id(getattr(state, name)), name) for name in _ARRAYS}
     arrays = {
         f"{name}-{number}": values
-        for name in _ARRAYS
+        for name in kept.values()
         for number, values in enumerate(getattr(state, name))
     }
     content = io.BytesIO()
@@ -132,7 +135,9 @@ def read_checkpoint(folder: Path) -> State:
                 Epoch(**(entry | {"val": Metrics(**entry["val"])}))
                 for entry in known.pop("history")
             ]
-            arrays = {name: list(_numbered(content, content.files, name)) for name in _ARRAYS}
+            same = known.pop("same")
+            kept = {name: list(_numbered(content, content.files, name)) for name in same.values()}
+            arrays = {name: kept[same[name]] for name in _ARRAYS}
         return State(start=start, history=history, **(known | arrays))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise BottleneckError(

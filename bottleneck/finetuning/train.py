@@ -194,7 +194,7 @@ def _train_stage(
     if state.optimizer:
         _assign(optimizer.variables, state.optimizer)
     name = f"stage {state.stage + 1}: {stage}"
-    while state.epoch < stage.epochs:
+    while state.epoch < stage.epochs and not _is_enough(state, settings):
         started = time.perf_counter()
         done = len(state.history)
         first = state.epoch * per_epoch
@@ -211,7 +211,12 @@ def _train_stage(
         progress(name, first + per_epoch, total)
         odds = predict(model, material, val, settings.batch_size)
         if not (math.isfinite(loss) and np.isfinite(odds).all()):
-            state.stopped = f"the loss became {loss:g} in stage {state.stage + 1} ({stage}), epoch {state.epoch + 1}"
+            what = (
+                "probabilities are no numbers"
+                if math.isfinite(loss)
+                else f"the loss became {loss:g}"
+            )
+            state.stopped = f"{what} in stage {state.stage + 1} ({stage}), epoch {state.epoch + 1}"
             return
         found = measure(material.y[val], odds)
         entry = Epoch(
@@ -229,10 +234,15 @@ def _train_stage(
             *(entry.stage, entry.epoch, stage.epochs),
             *(loss, found.accuracy, found.log_loss, entry.seconds),
         )
-        best = state.best_of(entry.stage)
-        if settings.patience and best and entry.epoch - best.epoch >= settings.patience:
-            _log.info("No better for %d epochs: the stage ends.", settings.patience)
-            return
+
+
+def _is_enough(state: State, settings: Settings) -> bool:
+    """Whether a stage ends before its time, for nothing became better for so many epochs."""
+    best = state.best_of(state.stage + 1)
+    if settings.patience is None or best is None or state.epoch - best.epoch < settings.patience:
+        return False
+    _log.info("No better for %d epochs: the stage ends.", settings.patience)
+    return True
 
 
 def _enter(state: State, entry: Epoch, weights: Weights, optimizer: Weights) -> None:

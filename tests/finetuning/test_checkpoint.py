@@ -1,0 +1,55 @@
+"""A checkpoint is read as it was written, or named as damaged."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bottleneck.errors import BottleneckError
+from bottleneck.finetuning.checkpoint import (
+    FILE_NAME,
+    Epoch,
+    State,
+    read_checkpoint,
+    write_checkpoint,
+)
+from bottleneck.runs.metrics import Metrics
+
+METRICS = Metrics(6, 0.5, 0.5, 0.4, 0.69)
+
+
+def state() -> State:
+    rng = np.random.default_rng(0)
+    now, best = ([rng.normal(size=(3, 4)), np.arange(5)] for _ in range(2))
+    epochs = [Epoch(1, number, 1e-3, 0.7, METRICS, 1.5) for number in (1, 2)]
+    return State(0, 2, METRICS, epochs, now, [np.float32(3)], best, best, "")
+
+
+def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, state())
+    found, expected = read_checkpoint(tmp_path), state()
+    assert (found.stage, found.epoch, found.start) == (0, 2, METRICS)
+    assert found.history == expected.history
+    for name in ("weights", "optimizer", "stage_best", "best"):
+        pairs = zip(getattr(found, name), getattr(expected, name), strict=True)
+        assert all(np.array_equal(one, other) for one, other in pairs), name
+
+
+def test_what_is_the_same_is_written_once(tmp_path: Path) -> None:
+    large = state()
+    large.best = large.stage_best = [np.zeros(10**6)]
+    write_checkpoint(tmp_path, large)
+    assert (tmp_path / FILE_NAME).stat().st_size < 9e6
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
+def test_a_flipped_byte_is_found(place: float, tmp_path: Path) -> None:
+    large = state()
+    large.weights = [np.random.default_rng(0).normal(size=1000)]
+    write_checkpoint(tmp_path, large)
+    file = tmp_path / FILE_NAME
+    content = bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(BottleneckError, match="is damaged"):
+        read_checkpoint(tmp_path)
