@@ -339,9 +339,9 @@ def _reseed(graph: Graph, seed: int, epoch: int) -> None:
 
 
 def _values(variables: Sequence[Any]) -> Weights:
-    convert = load_keras().ops.convert_to_numpy
+    ops = load_keras().ops
     # a copy: what the backend gives may be the very memory that is trained on
-    return [np.array(convert(variable.value)) for variable in variables]
+    return [np.array(ops.convert_to_tensor(variable.value)) for variable in variables]
 
 
 def _assign(variables: Sequence[Any], values: Weights) -> None:

@@ -20,7 +20,8 @@ from tests.commandline import Cli, command
 from tests.finetuning.conftest import BASE
 from tests.pictures import extract_here
 
-STAGES = "conv_pw_12:2@1e-3,conv_pw_11:2@1e-3"
+# An epoch takes a few hundredths of a second: enough of them to come between.
+STAGES = "conv_pw_12:20@1e-4,conv_pw_11:20@1e-4"
 OPTIONS = ("--stages", STAGES, "--dropout", 0.2, "--augment", "flip,rotate=9", "--views", 2)
 
 
@@ -55,9 +56,11 @@ def test_killed_in_each_phase_it_ends_with_the_weights_of_an_undisturbed_run(
     phases: list[Callable[[], bool]] = [
         folder.exists,  # the plan is being made
         lambda: any(maps.glob("*-conv_pw_11_relu-none-*")),  # activations are being cached
-        lambda: epochs(folder) == 0 and (folder / "checkpoint.npz").exists(),
-        lambda: epochs(folder) == 1,
-        lambda: epochs(folder) == 3,
+        lambda: epochs(folder) >= 0 and (folder / "checkpoint.npz").exists(),
+        lambda: epochs(folder) >= 1,
+        lambda: epochs(folder) >= 12,
+        lambda: epochs(folder) >= 21,
+        lambda: epochs(folder) >= 30,
         (folder / "model.keras").exists,  # the run is being written
     ]
     for reached in phases:
