@@ -339,9 +339,8 @@ def _reseed(graph: Graph, seed: int, epoch: int) -> None:
 
 
 def _values(variables: Sequence[Any]) -> Weights:
-    ops = load_keras().ops
     # a copy: what the backend gives may be the very memory that is trained on
-    return [np.array(ops.convert_to_tensor(variable.value)) for variable in variables]
+    return [np.array(variable) for variable in variables]
 
 
 def _assign(variables: Sequence[Any], values: Weights) -> None:
