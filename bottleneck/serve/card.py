@@ -90,7 +90,7 @@ def _what(run: Run, check: Check) -> Iterator[str]:
             f"The run averages over {run.predict_views} views of a picture; the graph takes one, and it was compared "
             "with the run's own on that one."
         )
-    if any(not is_single(recipe) for recipe in run.recipes):
+    if any((recipe.precision, recipe.dtype) != ("float32", "float32") for recipe in run.recipes):
         yield (
             "The run computes or stores features in half precision, the graph computes in single precision: "
             "hence the difference."
@@ -151,11 +151,6 @@ def _origin(run: Run, versions: Mapping[str, str]) -> Iterator[str]:
     yield ""
 
 
-def is_single(recipe: Recipe) -> bool:
-    """Whether features are computed and stored in single precision."""
-    return recipe.precision == recipe.dtype == "float32"
-
-
 def _describe(recipe: Recipe) -> tuple[str, Preprocessing]:
     if is_backbone(recipe.base):
         return "a network of its maker's own", PREPROCESSING[recipe.base.rsplit("-", 2)[1]]
@@ -173,10 +168,8 @@ def _formula(preprocessing: Preprocessing) -> str:
 
 
 def _printable(text: str) -> str:
-    """Escape what does not show, or turns the direction of what follows."""
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode-escape").decode() for c in text
-    )
+    """Escape what does not show, or turns the direction of what follows, as JSON does."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _plain(text: str) -> str:
