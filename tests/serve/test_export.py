@@ -219,17 +219,27 @@ def test_what_does_not_say_what_the_run_says_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_format_cannot_hold_is_refused(
-    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def write(classifier: Any, file: Path) -> None:
-        raise TypeError("no such\noperator")
+def raises(classifier: Any, file: Path) -> None:
+    raise TypeError("no such\noperator")
 
+
+def writes_nonsense(classifier: Any, file: Path) -> None:
+    file.write_bytes(b"nonsense")
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (raises, r"cannot be written as poor \(no such operator\); give another --format"),
+        (writes_nonsense, r"written as poor cannot be run \(.+\); give another --format"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused(
+    write: Any, said: str, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     poor = dataclasses.replace(FORMATS["keras"], name="poor", write=write)
     monkeypatch.setattr(formats, "FORMATS", {"poor": poor})
-    with pytest.raises(
-        BottleneckError, match=r"as poor \(no such operator\); give another --format"
-    ):
+    with pytest.raises(BottleneckError, match=said):
         export(runs["svm"], tmp_path / "out", "poor")
     assert not list(tmp_path.iterdir())
 
