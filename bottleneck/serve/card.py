@@ -9,7 +9,7 @@ from bottleneck.bases.backbone import is_backbone
 from bottleneck.bases.base import PREPROCESSING, Preprocessing
 from bottleneck.bases.registry import find_base
 from bottleneck.cache.recipe import Recipe
-from bottleneck.runs.run import Run
+from bottleneck.runs.run import TUNED, Run
 from bottleneck.serve.formats import CLASSES_FILE, Format
 from bottleneck.serve.graph import PIXELS, PROBABILITIES
 
@@ -84,8 +84,14 @@ def _what(run: Run, check: Check) -> Iterator[str]:
             f"{_code(recipe.weights_digest)}, tap {_code(recipe.tap)}, pool {_code(recipe.pool)}; "
             f"{_formula(preprocessing)}, inside the graph"
         )
+    if run.tuning and run.best == TUNED:
+        stages = ", ".join(stage.stage for stage in run.tuning.stages)
+        yield from (
+            "",
+            f"Base and head were then fine-tuned together, in the stages {_code(stages)}.",
+        )
     yield from ("", f"Checked when it was exported: {check}.")
-    if run.predict_views > 1:
+    if run.predict_views > 1 and run.best != TUNED:
         yield (
             f"The run averages over {run.predict_views} views of a picture; the graph takes one, and it was compared "
             "with the run's own on that one."
@@ -138,7 +144,7 @@ def _figures(run: Run) -> Iterator[str]:
         )
     made = "given with the images" if run.split == "given" else "made by the images' digests"
     yield from ("", f"The split was {made}. Parameters were chosen on {_code(run.chosen_on)}.")
-    if run.predict_views > 1:
+    if run.predict_views > 1 and run.best != TUNED:
         yield f"These figures are of averages over {run.predict_views} views."
 
 

@@ -17,7 +17,7 @@ from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.images.decode import decode
-from bottleneck.runs.run import Run, read_run
+from bottleneck.runs.run import TUNED, Run, read_run
 from bottleneck.serve.card import Check, make_card
 from bottleneck.serve.formats import CLASSES_FILE, Format, find_format, names_json
 from bottleneck.serve.graph import Classifier, graph_of, picture_of
@@ -118,7 +118,7 @@ def export(
         (folder / CLASSES_FILE).write_text(names_json(known.classes) + "\n")
         card = make_card(known, kind, check, _versions(kind))
         (folder / CARD).write_text(card, encoding="utf-8")
-    if known.predict_views > 1:
+    if known.predict_views > 1 and known.best != TUNED:
         _log.warning(
             "The run averages over %d views of a picture, the graph takes one: predictions will differ a little.",
             known.predict_views,

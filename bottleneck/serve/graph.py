@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bottleneck.bases.backbone import find_backbone, load_backbone
 from bottleneck.bases.backend import load_keras
 from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
@@ -13,7 +14,7 @@ from bottleneck.extraction.engine import choose_known, passes, refuse_other_weig
 from bottleneck.heads.layers import LAYERED, as_layers, has_layers
 from bottleneck.heads.registry import find_head
 from bottleneck.images.decode import Fit
-from bottleneck.runs.run import Run
+from bottleneck.runs.run import MODEL, TUNED, Run
 
 # What goes into the graph and what comes out of it, by these names in every format.
 PIXELS, PROBABILITIES = "pixels", "probabilities"
@@ -39,7 +40,7 @@ class Classifier:
 
 
 def graph_of(run: Run, folder: Path, weights: str | os.PathLike[str] | None = None) -> Any:
-    """Put the bases of a run and its head together.
+    """Put the bases of a run and its head together, or load its fine-tuned network where that is better.
 
     The base computes in single precision whatever the run's recipe says: not every format, nor every
     machine, has another. Nothing is rounded between base and head as a cache in half precision does.
@@ -63,13 +64,15 @@ def graph_of(run: Run, folder: Path, weights: str | os.PathLike[str] | None = No
         The head cannot be layers, the recipes take different pictures, or the weights cannot be had or
         are not those the run was fitted with.
     """
+    size = picture_of(run).image_size
+    if run.best == TUNED:
+        return load_backbone(find_backbone(folder / MODEL, "none"), size)
     head = find_head(run.head).load(folder)
     if not has_layers(head):
         raise BottleneckError(
             f"head {run.head} cannot be part of a graph, for it is neither a network nor linear; fit one that can: "
             f"bottleneck fit-head {run.cache} --head {'|'.join(LAYERED)}"
         )
-    size = picture_of(run).image_size
     keras = load_keras()
     pixels = keras.Input((size, size, 3), dtype="uint8", name=PIXELS)
     features: dict[Recipe, Any] = {}

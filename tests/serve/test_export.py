@@ -19,7 +19,7 @@ from PIL import Image
 from bottleneck import BottleneckError, export, fit_head, predict
 from bottleneck.bases.backend import load_keras
 from bottleneck.images.decode import Fit, decode
-from bottleneck.runs.run import Run, read_run, write_run
+from bottleneck.runs.run import MODEL, TUNED, Run, TunedStage, Tuning, read_run, write_run
 from bottleneck.serve import formats
 from bottleneck.serve.card import Check, make_card
 from bottleneck.serve.export import Exported
@@ -190,6 +190,25 @@ def test_pictures_that_changed_are_left_out(small: Path, mixed: Path, tmp_path: 
     Image.new("RGB", (50, 50)).save(images / path)
     after = export(run, tmp_path / "after").check.pictures
     assert int(after.split()[0]) == int(before.split()[0]) - 1
+
+
+def test_a_fine_tuned_network_is_exported_where_it_is_better_than_the_head(
+    runs: dict[str, Path], few_images: Path, tmp_path: Path
+) -> None:
+    known = read_run(runs["logistic"])
+    metrics = known.metrics
+    stage = TunedStage("conv_pw_13:1@0.1", 1, 1, 1, 1, metrics["val"], metrics["val"])
+    tuning = Tuning("", "head", "pictures", (stage,), {}, metrics, metrics, TUNED, "")
+    run = changed(runs["logistic"], tmp_path / "run", tuning=tuning)
+    # a network that says the contrary of the head
+    model = load_keras().models.load_model(export(runs["logistic"], tmp_path / "head").file)
+    swapped = load_keras().ops.flip(model.output, -1)
+    load_keras().Model(model.input, swapped).save(run / MODEL)
+    exported = export(run, tmp_path / "tuned", "onnx")
+    (probabilities,) = given_by(exported, pixels_of(few_images))
+    by_head = predict(runs["logistic"], few_images).probabilities
+    np.testing.assert_allclose(probabilities, by_head[:, ::-1], atol=1e-4)
+    assert "in the stages `conv_pw_13:1@0.1`" in (tmp_path / "tuned" / "README.md").read_text()
 
 
 def changed(run: Path, to: Path, **fields: Any) -> Path:
