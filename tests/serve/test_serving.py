@@ -77,30 +77,28 @@ def served(
     return folder
 
 
+# One test for all, so that the exports are made by one process however tests are shared out.
 @pytest.mark.long
-@pytest.mark.parametrize("title", examples())
-def test_each_example_says_what_predict_says_without_our_package(
-    title: str, served: Path, cli: Cli
-) -> None:
-    process = subprocess.run(
-        [sys.executable, "-c", ALONE + examples()[title] + FOUND],
-        cwd=served,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    classes, probabilities = json.loads(process.stdout.splitlines()[-1])
-    if not (served / "own.csv").exists():
-        cli("predict", "runs/photos-logistic", "new", "--out", "own.csv", cwd=served)
+def test_each_example_says_what_predict_says_without_our_package(served: Path, cli: Cli) -> None:
+    cli("predict", "runs/photos-logistic", "new", "--out", "own.csv", cwd=served)
     with (served / "own.csv").open(newline="") as lines:
         own = next(csv.DictReader(lines))
-    # its files are decoded by TensorFlow, a level of grey beside Pillow here and there
-    limit = 1e-2 if title == "TensorFlow Serving" else 1e-4
-    assert classes == ["flower", "temple"]
-    assert min(probabilities) > 0.01
-    for name, p in zip(classes, probabilities, strict=True):
-        assert p == pytest.approx(float(own[name]), abs=limit)
+    for title, code in examples().items():
+        process = subprocess.run(
+            [sys.executable, "-c", ALONE + code + FOUND],
+            cwd=served,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.returncode == 0, process.stderr
+        classes, probabilities = json.loads(process.stdout.splitlines()[-1])
+        # its files are decoded by TensorFlow, a level of grey beside Pillow here and there
+        limit = 1e-2 if title == "TensorFlow Serving" else 1e-4
+        assert classes == ["flower", "temple"]
+        assert min(probabilities) > 0.01
+        for name, p in zip(classes, probabilities, strict=True):
+            assert p == pytest.approx(float(own[name]), abs=limit), title
 
 
 def test_every_format_has_a_section() -> None:
