@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bottleneck.extraction.transformer import BottleneckFeatures
     from bottleneck.finetuning.finetune import finetune
     from bottleneck.heads.fit import fit_head
+    from bottleneck.serve.export import export
     from bottleneck.serve.predict import predict
 
 # Below 1.5.0 on purpose. pandas looks for the NumPy accelerator of the same name and would call
@@ -29,6 +30,7 @@ __all__ = [
     "FeatureCache",
     "advise",
     "compare",
+    "export",
     "extract",
     "finetune",
     "fit_head",
@@ -44,6 +46,7 @@ _HOMES = {
     "FeatureCache": "bottleneck.cache.store",
     "advise": "bottleneck.evaluate.advise",
     "compare": "bottleneck.evaluate.compare",
+    "export": "bottleneck.serve.export",
     "extract": "bottleneck.extraction.extract",
     "finetune": "bottleneck.finetuning.finetune",
     "fit_head": "bottleneck.heads.fit",

@@ -20,7 +20,7 @@ def load_keras() -> Any:
 
         return keras
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with _quiet_stderr():
+    with quiet_stderr():
         import keras
 
         if keras.backend.backend() == "tensorflow":
@@ -31,7 +31,8 @@ def load_keras() -> Any:
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
+    """Keep what C++ code writes to file descriptor 2 to ourselves, unless it ends in an error."""
     try:
         sys.stderr.flush()
         saved = os.dup(2)

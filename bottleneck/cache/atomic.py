@@ -1,9 +1,11 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there."""
 
 import contextlib
 import errno
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from bottleneck.errors import BottleneckError
@@ -46,6 +48,38 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
                 "kept. Make room, or choose another disk, and run the same command again to go on"
             ) from error
         raise
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, what: str, mend: str) -> Iterator[Path]:
+    """Give a folder to write into; it takes its name when all of it is there.
+
+    Parameters
+    ----------
+    path : Path
+        Its name, which nothing may have yet.
+    what, mend : str
+        For messages: what it will hold, such as ``a run``, and how to choose another name.
+
+    Raises
+    ------
+    BottleneckError
+        The name is taken already, or the folder cannot be made.
+    """
+    if os.path.lexists(path):
+        raise BottleneckError(f"{path} exists already and {what} is never overwritten; {mend}")
+    # in the same folder, so that the rename at the end does not cross file systems
+    unfinished = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        unfinished.rename(path)
+    except OSError as error:
+        raise BottleneckError(
+            f"cannot write {what} to {path}: {error.strerror or error}; {mend}"
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "Fit heads on cached features and compare them on the same images.",
     "finetune": "Train a run's head and, from the top down, its base.",
     "predict": "Predict the classes of pictures with a run.",
+    "export": "Write a run as one graph that needs nothing of ours, and check that it says the same.",
     "bases": "The networks there are, and their weights.",
     "cache": "Look into a cache, check it, mend it, and make it smaller.",
     "demo": "Run the main job on 1,797 real handwritten digits: extract, extract again, fit two heads.",

@@ -1,5 +1,6 @@
 """Which features are wanted, and the network that makes them."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Sequence
@@ -257,6 +258,16 @@ def choose_known(
             f"the base's weights are not where they were when the run was fitted ({known}); "
             f"say where they are now with --weights (digest {recipes[0].weights_digest[:12]}…)"
         ) from error
+
+
+def passes(
+    recipes: Sequence[Recipe], weights_paths: Sequence[str]
+) -> list[tuple[list[Recipe], str]]:
+    """Put recipes together that one pass of a base fills: those that differ in the tap only."""
+    found: dict[tuple[Recipe, str], list[Recipe]] = {}
+    for recipe, weights_path in zip(recipes, weights_paths, strict=True):
+        found.setdefault((dataclasses.replace(recipe, tap=""), weights_path), []).append(recipe)
+    return [(together, weights_path) for (_, weights_path), together in found.items()]
 
 
 def refuse_other_weights(found: str, recipe: Recipe, source: WeightsSource) -> None:

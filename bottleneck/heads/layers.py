@@ -26,6 +26,17 @@ _LINEAR = (
 )
 
 
+# Those of `bottleneck.heads.registry.HEADS` that can be layers.
+LAYERED = ("logistic", "sgd", "softmax", "dense", "conv", "ridge", "svm", "lda")
+
+
+def has_layers(head: Head) -> bool:
+    """Whether a head is a network or linear, so that `as_layers` gives layers for it."""
+    if isinstance(head, Fitted):
+        return isinstance(_classifier(head.pipeline.steps[-1][1])[0], _LINEAR)
+    return isinstance(head, Network)
+
+
 def as_layers(head: Head, shape: tuple[int, ...]) -> Any | None:
     """Turn a fitted head into layers of Keras.
 
@@ -58,6 +69,8 @@ def as_layers(head: Head, shape: tuple[int, ...]) -> Any | None:
     >>> bool(np.allclose(odds, head.predict_proba(X), atol=1e-5))
     True
     """
+    if not has_layers(head):
+        return None
     keras = load_keras()
     if isinstance(head, Network):
         # the last one makes probabilities of the values
@@ -68,8 +81,6 @@ def as_layers(head: Head, shape: tuple[int, ...]) -> Any | None:
         return None
     *scalers, last = [step for _, step in head.pipeline.steps]
     classifier, factor = _classifier(last)
-    if not isinstance(classifier, _LINEAR):
-        return None
     W, b = _values(classifier, calibrated=last is not classifier)
     W, b = W * factor, b * factor
     layers = []

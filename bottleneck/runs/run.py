@@ -4,14 +4,11 @@ import contextlib
 import dataclasses
 import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bottleneck.cache.atomic import TEMPORARY
+from bottleneck.cache.atomic import new_folder
 from bottleneck.cache.recipe import Recipe, refuse_newer
 from bottleneck.errors import BottleneckError
 from bottleneck.runs.metrics import Metrics
@@ -224,8 +221,7 @@ def free_name(folder: Path, name: str) -> Path:
     return path
 
 
-@contextlib.contextmanager
-def new_run(path: Path) -> Iterator[Path]:
+def new_run(path: Path) -> contextlib.AbstractContextManager[Path]:
     """Give a folder to write a run into; it takes its name when all of it is there.
 
     Raises
@@ -233,19 +229,4 @@ def new_run(path: Path) -> Iterator[Path]:
     BottleneckError
         The name is taken already, or the folder cannot be made.
     """
-    if os.path.lexists(path):
-        raise BottleneckError(
-            f"{path} exists already and a run is never overwritten; give another folder with --out"
-        )
-    # in the same folder, so that the rename at the end does not cross file systems
-    unfinished = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
-    try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        unfinished.rename(path)
-    except OSError as error:
-        raise BottleneckError(
-            f"cannot write the run {path}: {error.strerror or error}; give another folder with --out"
-        ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    return new_folder(path, "a run", "give another folder with --out")

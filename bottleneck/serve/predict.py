@@ -19,7 +19,7 @@ from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
-from bottleneck.extraction.engine import choose, choose_known
+from bottleneck.extraction.engine import choose, choose_known, passes
 from bottleneck.extraction.fill import fill, find_targets
 from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import Progress, no_progress
@@ -124,6 +124,7 @@ def predict(
     *,
     cache: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    plain: bool = False,
     root: str | os.PathLike[str] | None = None,
     path_column: str = "path",
     skip_missing: bool = False,
@@ -145,6 +146,8 @@ def predict(
     weights : str or path, optional
         Where the base's weights are now, if no longer where they were when the run was fitted. Other
         weights are refused.
+    plain : bool
+        Take each picture as it is, even where the run averages over several views of it.
     root, path_column, skip_missing
         For a CSV, see `bottleneck.images.source.read_source`.
     max_pixels : int
@@ -172,6 +175,8 @@ def predict(
     (('flower', 'temple'), (6, 2))
     """
     known = read_run(run)
+    if plain:
+        known = dataclasses.replace(known, predict_views=1)
     found = read_source(images, root=root, path_column=path_column, skip_missing=skip_missing)
     threads = Settings().workers if workers is None else workers
     settings = Settings(batch_size, threads, max_pixels)
@@ -218,7 +223,7 @@ def _by_head(
 ) -> tuple[Listing, NDArray[np.float32]]:
     """Let a head judge the features of pictures; those that turn out unusable are marked as failed."""
     head = find_head(known.head).load(run)
-    for recipes, weights_path in _passes(known):
+    for recipes, weights_path in passes(known.recipes, known.weights_paths):
         listing = _complete(
             place,
             listing,
@@ -269,14 +274,6 @@ def _listing_of(cache: Path) -> Listing | None:
         return read_listing(cache)
     except DamagedListingError:
         return None  # it would have spared hashing the pictures, no more
-
-
-def _passes(run: Run) -> list[tuple[list[Recipe], str]]:
-    """Put recipes together that one pass of a base fills: those that differ in the tap only."""
-    passes: dict[tuple[Recipe, str], list[Recipe]] = {}
-    for recipe, weights_path in zip(run.recipes, run.weights_paths, strict=True):
-        passes.setdefault((dataclasses.replace(recipe, tap=""), weights_path), []).append(recipe)
-    return [(recipes, weights_path) for (_, weights_path), recipes in passes.items()]
 
 
 def _complete(

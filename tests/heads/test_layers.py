@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from bottleneck.bases.backend import load_keras
-from bottleneck.heads.layers import as_layers
-from bottleneck.heads.registry import Head, Sample, complete_params, find_head
+from bottleneck.heads.layers import LAYERED, as_layers, has_layers
+from bottleneck.heads.registry import HEADS, Head, Sample, complete_params, find_head
 from tests.heads.blobs import as_maps, blobs
 
 
@@ -32,7 +32,7 @@ def as_one(head: Head, X: NDArray[np.float32]) -> NDArray[np.float32]:
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize(
     "name",
-    ["logistic", "sgd", "ridge", "svm", "lda", "softmax", "dense", "sklearn.svm.LinearSVC"],
+    [*(name for name in LAYERED if name != "conv"), "sklearn.svm.LinearSVC"],
 )
 def test_linear_and_keras_heads_give_the_same_probabilities_as_layers(
     name: str, classes: int
@@ -47,6 +47,9 @@ def test_heads_on_maps_take_maps_as_layers_too(name: str) -> None:
     assert as_one(head, X) == pytest.approx(head.predict_proba(X.copy()), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["knn", "forest", "rbf", "centroid", "bayes"])
+# boosting takes long, and is trees as forests are
+@pytest.mark.parametrize("name", sorted({*HEADS} - {*LAYERED} - {"boosting"}))
 def test_heads_of_another_kind_are_no_layers(name: str) -> None:
-    assert as_layers(fitted(name, 3), (20,)) is None
+    head = fitted(name, 3)
+    assert not has_layers(head)
+    assert as_layers(head, (20,)) is None
