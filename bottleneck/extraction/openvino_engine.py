@@ -1,6 +1,9 @@
 """The base run by OpenVINO, on a CPU."""
 
+import importlib
 import queue
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from bottleneck.bases.network import Network
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.keras_engine import constant_graph
 
-_SETTINGS = {
+SETTINGS = {
     # several batches at once, each on cores of its own: one batch on all cores waits for its slowest
     # part, layer by layer
     "PERFORMANCE_HINT": "THROUGHPUT",
@@ -39,27 +42,25 @@ class OpenvinoEngine:
     name = "openvino"
 
     def __init__(self, network: Network, batch_size: int) -> None:
-        import openvino
-
+        openvino = load_openvino()
         self.taps, self.feature_shapes = network.taps, network.feature_shapes
-        model = _convert(network)
+        model = convert(network)
         try:
             model.reshape([batch_size, *network.model.input_shape[1:]])
-            compiled = openvino.Core().compile_model(model, "CPU", _SETTINGS)
+            compiled = openvino.Core().compile_model(model, "CPU", SETTINGS)
         except Exception as error:  # it raises what its parts raise
             raise _cannot("compile this base", error) from error
         self.in_flight = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._tensor = openvino.Tensor
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(self.in_flight):
             self._idle.put(compiled.create_infer_request())
 
     def features(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         """Run the base over a batch."""
-        import openvino
-
         request = self._idle.get()
         try:
-            request.set_input_tensor(openvino.Tensor(pixels, shared_memory=True))
+            request.set_input_tensor(self._tensor(pixels, shared_memory=True))
             # on a thread of its own: run by ours, it would leave the cores set aside for it idle
             request.start_async()
             request.wait()
@@ -71,8 +72,37 @@ class OpenvinoEngine:
             self._idle.put(request)
 
 
-def _convert(network: Network) -> Any:
-    # Not by `openvino.convert_model`, which tells its makers of every conversion.
+def load_openvino() -> ModuleType:
+    """Import OpenVINO, without the module by which it tells its makers of every import.
+
+    It does without where that is not installed, and so it does where it cannot be imported.
+    """
+    reporter = "openvino_telemetry"
+    if "openvino" not in sys.modules:
+        before = {reporter: sys.modules[reporter]} if reporter in sys.modules else {}
+        sys.modules[reporter] = None  # type: ignore[assignment]
+        try:
+            importlib.import_module("openvino")
+        finally:
+            del sys.modules[reporter]
+            sys.modules.update(before)
+    return sys.modules["openvino"]
+
+
+def convert(network: Network) -> Any:
+    """Convert a network to an OpenVINO model, in memory.
+
+    Returns
+    -------
+    openvino.Model
+        Its batch size is not fixed yet.
+
+    Raises
+    ------
+    BottleneckError
+        It cannot be converted.
+    """
+    load_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.tensorflow.graph_iterator import GraphIteratorTFGraph
 
