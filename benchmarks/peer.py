@@ -4,6 +4,7 @@ It decodes the JPEG files of a folder with Pillow on two threads beside the netw
 highest map, as the others do. Weights are random: speed does not depend on them.
 """
 
+import contextlib
 import itertools
 import shutil
 import sys
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,10 +26,17 @@ BATCH = 16
 
 def network() -> Any:
     """InceptionV3 as timm builds it, up to the averaged features."""
+    # timm imports torchvision, whose compiled half does not go with PyTorch's build for CPUs; nothing
+    # here needs it, but it wants these of its operators to be known
+    for name in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):
+            torch.library.define(f"torchvision::{name}", "(Tensor a, Tensor b, float c) -> Tensor")
+    import timm
+
     return timm.create_model("inception_v3", pretrained=False, num_classes=0).eval()
 
 
-def pytorch(size: int) -> Run:
+def pytorch() -> Run:
     """Channels last, and compiled where there is a C++ compiler."""
     model = network().to(memory_format=torch.channels_last)
     if shutil.which("g++"):
@@ -79,7 +86,7 @@ def batches(folder: Path, size: int, pool: ThreadPoolExecutor) -> Iterator[NDArr
 def main() -> None:
     """Run once for every line on stdin, and answer with one."""
     kind, folder, size = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    run = {"torch": pytorch, "onnx": onnx}[kind](size)
+    run = pytorch() if kind == "torch" else onnx(size)
     pool = ThreadPoolExecutor(2)
     for _ in sys.stdin:
         features = [run(pixels) for pixels in batches(folder, size, pool)]

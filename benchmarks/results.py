@@ -42,7 +42,8 @@ def table(results: Results) -> str:
     """Make the table of docs/performance.md."""
     lines = [
         f"{results.machine['processor']}, {results.machine['cores']} cores; InceptionV3 at {results.size}, "
-        f"{results.images} JPEG files, {len(results.seconds[BASELINE])} rounds; median (least to most).",
+        f"{results.images} JPEG files, {len(results.seconds[BASELINE])} rounds; median (least to most). "
+        f"Processes that ran or waited to when it began: {results.machine['load']}.",
         "",
         f"| | images a second | times {BASELINE} | of the floor |",
         "| --- | --- | --- | --- |",
