@@ -17,7 +17,7 @@ def test_the_table_in_the_document_is_that_of_the_published_results() -> None:
 
 def test_a_ratio_is_of_times_of_the_same_round() -> None:
     results = Results(
-        {"processor": "p", "cores": 2},
+        {"processor": "p", "cores": 2, "load": 0.1},
         images=10,
         size=75,
         seconds={
