@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 READY := $(VENV)/.ready
 
-.PHONY: install demo test test-long check format bench clean
+.PHONY: install demo test test-long check format bench bench-full clean
 
 install: $(READY)
 
@@ -36,8 +36,19 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# what ours is compared with, in an environment of its own
+PEERS := .venv-peers
+
+$(PEERS)/.ready: benchmarks/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/peers.txt
+	@touch $@
+
 bench: $(READY)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.extraction
+
+bench-full: $(READY) $(PEERS)/.ready
+	$(BIN)/python -m benchmarks --peers $(PEERS)/bin/python
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,93 +1,35 @@
 """`make bench`."""
 
+import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
-from PIL import Image
 
-from benchmarks import heads
+from benchmarks import extraction, heads
+from benchmarks.extraction import Setup, conveyor
 from benchmarks.pictures import write_photographs
 from benchmarks.timing import alternate, show
-from bottleneck.bases.network import build_network
-from bottleneck.bases.registry import find_base
-from bottleneck.bases.weights import build_with_weights, find_weights
 from bottleneck.cache.features import locate
 from bottleneck.cache.listing import Row
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.shard import write_shard
-from bottleneck.extraction.conveyor import Settings, run_task
-from bottleneck.extraction.engine import choose
 from bottleneck.extraction.extract import extract
-from bottleneck.extraction.plan import Target, missing_items, plan_tasks
-from bottleneck.extraction.progress import no_progress
-from bottleneck.extraction.scan import scan
-from bottleneck.extraction.tally import Tally
 from bottleneck.heads.fit import fit_head
-from bottleneck.images.source import read_source
 
 IMAGES, SIZE, ROUNDS = 96, 299, 3
-
 
 # the five highest ends of blocks
 TAPS = ["mixed6", "mixed7", "mixed8", "mixed9", "mixed10"]
 
 
-def conveyor(folder: Path, **options: Any) -> Callable[[], None]:
-    """Make the job of extracting all photographs with a network that is built already."""
-    images = read_source(folder / "photos")
-    listing = scan(images, None, workers=2, retry_failed=False, progress=no_progress)
-    wanted = choose("inception_v3", "random", **options)
-    network = build_network(wanted.base, wanted.weights, wanted.taps, wanted.pool, SIZE)
-    targets = [
-        Target(recipe, range(1), held={}) for recipe in wanted.recipes(network.weights_digest)
-    ]
-    (task,) = plan_tasks(missing_items(listing.ok, targets), IMAGES)
-
-    def job() -> None:
-        with tempfile.TemporaryDirectory(dir=folder) as shards:
-            for target in targets:
-                (Path(shards) / target.recipe.id).mkdir()
-            run_task(
-                task,
-                root=listing.root,
-                features=Path(shards),
-                targets=targets,
-                engine=network,
-                settings=Settings(),
-                tally=Tally(),
-                done=lambda _: None,
-            )
-
-    return job
-
-
-def extraction(folder: Path) -> None:
-    """The conveyor against the loop of a notebook: decode a batch, predict, average, go on."""
-    images = read_source(folder / "photos")
-    model = build_with_weights(find_base("inception_v3"), find_weights("random"), SIZE)
-
-    def notebook() -> None:
-        rows = []
-        for start in range(0, IMAGES, 32):
-            files = [images.root / file.path for file in images.files[start : start + 32]]
-            batch = [Image.open(file).convert("RGB").resize((SIZE, SIZE)) for file in files]
-            pixels = np.stack([np.asarray(image, np.float32) for image in batch]) / 127.5 - 1
-            rows.append(model.predict(pixels, verbose=0).mean(axis=(1, 2)))
-        np.save(folder / "rows.npy", np.concatenate(rows))
-
-    jobs = {"conveyor": conveyor(folder), "decode, predict, average in a loop": notebook}
-    show(f"InceptionV3 at {SIZE}, {IMAGES} JPEGs", alternate(jobs, ROUNDS), "conveyor", IMAGES)
-
-
 def several_taps(folder: Path) -> None:
     """Five taps in one pass against the highest alone."""
+    setup = Setup(folder / "photos", folder, "random", SIZE)
     jobs = {
-        "mixed10 alone": conveyor(folder),
-        "five taps in one pass": conveyor(folder, taps=TAPS),
+        "mixed10 alone": conveyor(setup, "auto"),
+        "five taps in one pass": conveyor(setup, "auto", taps=TAPS),
     }
     title = f"Taps of InceptionV3 at {SIZE}, {IMAGES} JPEGs"
     show(title, alternate(jobs, ROUNDS), "mixed10 alone", IMAGES)
@@ -147,11 +89,11 @@ def reading(folder: Path) -> None:
 
 def main() -> None:
     """Run them all in a folder that is thrown away."""
+    extraction.main(sys.argv[1:])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_photographs(folder / "photos", IMAGES)
         reading(folder)
-        extraction(folder)
         several_taps(folder)
         second_run(folder)
     heads.main()

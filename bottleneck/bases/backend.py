@@ -30,6 +30,15 @@ def load_keras() -> Any:
     return keras
 
 
+def has_gpu() -> bool:
+    """Whether Keras's backend is TensorFlow and finds a GPU."""
+    if load_keras().backend.backend() != "tensorflow":
+        return False
+    import tensorflow
+
+    return bool(tensorflow.config.list_physical_devices("GPU"))
+
+
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Keep what C++ code writes to file descriptor 2 to ourselves, unless it ends in an error."""

@@ -39,6 +39,7 @@ def extract(
     max_pixels: options.MaxPixels = MAX_PIXELS,
     batch_size: options.BatchSize = BATCH_SIZE,
     workers: options.Workers = None,
+    engine: options.Engine = "auto",
     seal_seconds: options.SealSeconds = SEAL_SECONDS,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -70,6 +71,7 @@ def extract(
             max_pixels=max_pixels,
             batch_size=batch_size,
             workers=workers,
+            engine=engine,
             seal_seconds=seal_seconds,
             progress=progress,
         )

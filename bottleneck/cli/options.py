@@ -10,6 +10,7 @@ from bottleneck.bases.base import PreprocessingName
 from bottleneck.bases.network import Pool, Precision
 from bottleneck.cache.recipe import Dtype
 from bottleneck.cli.terminal import set_debug
+from bottleneck.extraction.engine import EngineName
 from bottleneck.images.decode import Fit
 
 _feature = partial(typer.Option, rich_help_panel="What determines a feature")
@@ -113,5 +114,9 @@ BatchSize = Annotated[int, _running(min=1, help="Images the base is given at onc
 Workers = Annotated[
     int | None,
     _running(min=1, help="Threads that read and decode.", show_default="as many as cores"),
+]
+Engine = Annotated[
+    EngineName,
+    _running("--engine", help="What runs the base; auto: OpenVINO on a CPU, if installed."),
 ]
 SealSeconds = Annotated[float, _running(min=0.0, help="Seal what is computed at least this often.")]

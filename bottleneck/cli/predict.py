@@ -30,6 +30,7 @@ def predict(
     max_pixels: options.MaxPixels = MAX_PIXELS,
     batch_size: options.BatchSize = BATCH_SIZE,
     workers: options.Workers = None,
+    engine: options.Engine = "auto",
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -46,6 +47,7 @@ def predict(
             max_pixels=max_pixels,
             batch_size=batch_size,
             workers=workers,
+            engine=engine,
             progress=progress,
         )
     failed = sum(bool(reason) for reason in predictions.reasons)

@@ -1,7 +1,8 @@
 """Read → decode → base → write, all at once and all bounded.
 
-Threads read and decode ahead; the calling thread runs the base; one more thread seals shards. What
-each may run ahead is limited, so memory does not grow with the image set.
+Threads read and decode ahead; the calling thread makes batches of what they give, which others run
+through the base, as many at once as the engine takes; one more thread seals shards. What each may run
+ahead is limited, so memory does not grow with the image set.
 """
 
 import contextlib
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.recipe import PLAIN
 from bottleneck.cache.shard import SHARD_BYTES
 from bottleneck.errors import BottleneckError
+from bottleneck.extraction.engine import ENGINES, Engine, EngineName, openvino_installed
 from bottleneck.extraction.plan import Item, Target, Task
 from bottleneck.extraction.scan import digest_of
 from bottleneck.extraction.sealer import Key, Sealer
@@ -38,24 +39,6 @@ BATCH_SIZE = 16
 SEAL_SECONDS = 60.0
 
 
-class Engine(Protocol):
-    """What runs the base: uint8 pixels in, float32 features of one tap or more out."""
-
-    @property
-    def taps(self) -> tuple[str, ...]:
-        """The taps, in the order of the features."""
-        ...
-
-    @property
-    def feature_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shape of one image's features, for each tap."""
-        ...
-
-    def features(self, pixels: NDArray[np.uint8], /) -> tuple[NDArray[np.float32], ...]:
-        """Run the base over a batch, always of the same size."""
-        ...
-
-
 @dataclass(frozen=True)
 class Settings:
     """How the conveyor runs. Nothing in here changes a feature beyond its last bits.
@@ -70,17 +53,20 @@ class Settings:
         Pictures with more pixels are refused.
     seal_seconds : float
         A shard is sealed at least this often.
+    engine : {"auto", "keras", "openvino"}
+        What runs the base, see `bottleneck.extraction.engine.start_engine`.
 
     Raises
     ------
     BottleneckError
-        One of them is too small.
+        One of them is too small, or there is no such engine here.
     """
 
     batch_size: int = BATCH_SIZE
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     max_pixels: int = MAX_PIXELS
     seal_seconds: float = SEAL_SECONDS
+    engine: EngineName = "auto"
 
     def __post_init__(self) -> None:
         least = {"batch_size": 1, "workers": 1, "max_pixels": 1, "seal_seconds": 0}
@@ -88,6 +74,14 @@ class Settings:
             value = getattr(self, name)
             if value < minimum:
                 raise BottleneckError(f"{name} takes a number from {minimum}, not {value}")
+        if self.engine not in ENGINES:
+            raise BottleneckError(
+                f"unknown value {self.engine!r} for --engine: {', '.join(ENGINES)}"
+            )
+        if self.engine == "openvino" and not openvino_installed():
+            raise BottleneckError(
+                "OpenVINO is not installed; install bottleneck-features[openvino], or leave --engine out"
+            )
 
 
 def rows_per_task(bytes_per_row: int, batch_size: int) -> int:
@@ -146,28 +140,67 @@ def run_task(
     -----
     Whatever interrupts it, what is computed by then is sealed first.
     """
-    pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="decode")
+    decoders = ThreadPoolExecutor(settings.workers, thread_name_prefix="decode")
+    runners = ThreadPoolExecutor(engine.in_flight, thread_name_prefix="base")
     sealer = Sealer(features, targets, engine.taps, settings.seal_seconds, tally)
     size = targets[0].recipe.image_size
-    pixels = np.zeros((settings.batch_size, size, size, 3), np.uint8)
+    shape = (settings.batch_size, size, size, 3)
+    spare: list[NDArray[np.uint8]] = []
+    running: deque[_Running] = deque()
+
+    def receive() -> None:
+        """Take what the batch that has run longest gives; so results come in order."""
+        batch = running.popleft()
+        start = time.perf_counter()
+        outputs, began, ended = batch.result.result()
+        tally.awaited += time.perf_counter() - start
+        tally.ran(began, ended)
+        spare.append(batch.pixels)
+        sealer.add(batch.keys, outputs)
+        done(batch.views)
+
     with pixel_limit(), contextlib.closing(sealer):
         try:
-            pictures = _decode_ahead(pool, task, root, targets, settings, tally)
+            pictures = _decode_ahead(decoders, task, root, targets, settings, tally)
             views = itertools.chain.from_iterable(map(_views_of, pictures))
             while batch := list(itertools.islice(views, settings.batch_size)):
                 usable = [(key, square) for key, square in batch if square is not None]
-                if usable:
-                    # Always the same shape: another would be traced anew, and change the last bits.
-                    # The rows beyond are left from the batch before and their results thrown away.
-                    for row, (_, square) in enumerate(usable):
-                        pixels[row] = square
-                    start = time.perf_counter()
-                    outputs = engine.features(pixels)
-                    tally.base += time.perf_counter() - start
-                    sealer.add([key for key, _ in usable], outputs)
-                done(len(batch))
+                if not usable:
+                    done(len(batch))
+                    continue
+                # Always the same shape: another would be traced anew, and change the last bits. The
+                # rows beyond are left from a batch before and their results thrown away.
+                pixels = spare.pop() if spare else np.zeros(shape, np.uint8)
+                for row, (_, square) in enumerate(usable):
+                    pixels[row] = square
+                # one more than run at once, so that whoever is through has the next to go on with
+                if len(running) > engine.in_flight:
+                    receive()
+                result = runners.submit(_run, engine, pixels)
+                running.append(_Running([key for key, _ in usable], len(batch), pixels, result))
+            while running:
+                receive()
         finally:
-            pool.shutdown(cancel_futures=True)
+            decoders.shutdown(cancel_futures=True)
+            runners.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A batch the base has in hand."""
+
+    keys: list[Key]
+    views: int
+    pixels: NDArray[np.uint8]
+    result: Future[tuple[tuple[NDArray[np.float32], ...], float, float]]
+
+
+def _run(
+    engine: Engine, pixels: NDArray[np.uint8]
+) -> tuple[tuple[NDArray[np.float32], ...], float, float]:
+    began = time.perf_counter()
+    outputs = engine.features(pixels)
+    return outputs, began, time.perf_counter()
 
 
 # --- read and decode

@@ -1,13 +1,20 @@
-"""Which features are wanted, and the network that makes them."""
+"""Which features are wanted, the network that makes them, and what runs it."""
 
 import dataclasses
 import functools
+import importlib.util
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bottleneck.bases.backbone import find_backbone_again, is_backbone
+from bottleneck.bases.backend import has_gpu
 from bottleneck.bases.base import Base, find_size, find_tap
 from bottleneck.bases.network import (
     POOLS,
@@ -24,6 +31,39 @@ from bottleneck.cache.shard import MAX_VIEWS
 from bottleneck.errors import BottleneckError
 from bottleneck.images.augment import Augmentation, parse_augmentation
 from bottleneck.images.decode import DECODER, FITS, Fit
+
+_log = logging.getLogger("bottleneck")
+
+EngineName = Literal["auto", "keras", "openvino"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+
+class Engine(Protocol):
+    """What runs the base: uint8 pixels in, float32 features of one tap or more out."""
+
+    @property
+    def name(self) -> str:
+        """What ``--engine`` takes for it."""
+        ...
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The taps, in the order of the features."""
+        ...
+
+    @property
+    def feature_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of one image's features, for each tap."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches it takes at once, each from a thread of its own."""
+        ...
+
+    def features(self, pixels: NDArray[np.uint8], /) -> tuple[NDArray[np.float32], ...]:
+        """Run the base over a batch, always of the same size."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -108,6 +148,53 @@ def _build(
 ) -> Network:
     # a file of weights is known by its contents, so another file of the same name is built anew
     return build_network(base, weights, taps, pool, image_size, precision)
+
+
+def openvino_installed() -> bool:
+    """Whether OpenVINO can be imported, without importing it."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def start_engine(network: Network, name: EngineName, batch_size: int) -> Engine:
+    """Make the engine that runs a network, or take the last one again.
+
+    Parameters
+    ----------
+    network : Network
+    name : {"auto", "keras", "openvino"}
+        ``auto`` is OpenVINO where it is installed, there is no GPU and it can run this network, and
+        Keras everywhere else.
+    batch_size : int
+        Images to a batch.
+
+    Raises
+    ------
+    BottleneckError
+        OpenVINO was asked for and cannot run this network.
+    """
+    if name == "openvino":
+        return _openvino(network, batch_size)
+    if name == "auto" and openvino_installed() and not has_gpu():
+        try:
+            return _openvino(network, batch_size)
+        except BottleneckError as error:
+            _log.info("Keras runs the base: %s", error)
+    return _keras(network)
+
+
+# One of each, as of networks.
+@functools.lru_cache(maxsize=1)
+def _keras(network: Network) -> Engine:
+    from bottleneck.extraction.keras_engine import KerasEngine
+
+    return KerasEngine(network)
+
+
+@functools.lru_cache(maxsize=1)
+def _openvino(network: Network, batch_size: int) -> Engine:
+    from bottleneck.extraction.openvino_engine import OpenvinoEngine
+
+    return OpenvinoEngine(network, batch_size)
 
 
 def choose(

@@ -13,7 +13,7 @@ from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import PLAIN, Dtype
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS, Settings
-from bottleneck.extraction.engine import choose
+from bottleneck.extraction.engine import EngineName, choose
 from bottleneck.extraction.fill import Filled, fill
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.extraction.report import ExtractReport, Stages
@@ -54,6 +54,7 @@ def extract(
     max_pixels: int = MAX_PIXELS,
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
+    engine: EngineName = "auto",
     seal_seconds: float = SEAL_SECONDS,
     progress: Progress = no_progress,
 ) -> ExtractReport:
@@ -104,6 +105,9 @@ def extract(
         Images the base is given at once.
     workers : int, optional
         Threads that read and decode; by default as many as there are cores.
+    engine : {"auto", "keras", "openvino"}
+        What runs the base: the fastest there is, or this one. In float32 they agree within a thousandth, so a
+        recipe does not say which it was.
     seal_seconds : float
         Computed features are sealed at least this often: what a crash can cost.
     progress : callable
@@ -131,6 +135,7 @@ def extract(
         workers=Settings().workers if workers is None else workers,
         max_pixels=max_pixels,
         seal_seconds=seal_seconds,
+        engine=engine,
     )
     wanted = choose(
         base,
@@ -229,4 +234,5 @@ def _report(cache: Path, filled: Filled, views: int, tally: Tally, seconds: floa
         images_per_second=tally.computed / seconds,
         stages=Stages(tally.read, tally.decode, tally.base, tally.write),
         held_back_by=tally.held_back_by,
+        engine=tally.engine,
     )

@@ -22,7 +22,7 @@ from bottleneck.cache.recipe import (
 from bottleneck.cache.survey import survey
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings, rows_per_task, run_task
-from bottleneck.extraction.engine import Wanted, refuse_other_weights
+from bottleneck.extraction.engine import Engine, Wanted, refuse_other_weights, start_engine
 from bottleneck.extraction.plan import Item, Target, missing_items, plan_tasks
 from bottleneck.extraction.progress import Progress
 from bottleneck.extraction.tally import Tally
@@ -93,7 +93,9 @@ def fill(
             network = _build(wanted, taps, progress)
             refuse_other_weights(network.weights_digest, recipes[0], wanted.weights)
         _refuse_full_disk(cache, items, lacking, network)
-        _compute(items, listing.root, cache, lacking, network, settings, tally, progress)
+        engine = _start(wanted, network, settings, progress)
+        tally.engine = engine.name
+        _compute(items, listing.root, cache, lacking, engine, settings, tally, progress)
     for shard in damaged:
         shard.unlink(missing_ok=True)
     rows = tuple(_with_failure(row, tally) for row in listing.rows)
@@ -156,7 +158,7 @@ def _compute(
     root: Path,
     cache: Path,
     targets: list[Target],
-    network: Network,
+    engine: Engine,
     settings: Settings,
     tally: Tally,
     progress: Progress,
@@ -169,7 +171,7 @@ def _compute(
         progress("extracting", through, total)
 
     progress("extracting", 0, total)
-    numbers = sum(int(np.prod(shape)) for shape in network.feature_shapes)
+    numbers = sum(int(np.prod(shape)) for shape in engine.feature_shapes)
     row = numbers * np.dtype(targets[0].recipe.dtype).itemsize
     for task in plan_tasks(items, rows_per_task(row, settings.batch_size)):
         run_task(
@@ -177,7 +179,7 @@ def _compute(
             root=root,
             features=cache / "features",
             targets=targets,
-            engine=network,
+            engine=engine,
             settings=settings,
             tally=tally,
             done=done,
@@ -207,6 +209,14 @@ def _build(wanted: Wanted, taps: tuple[str, ...], progress: Progress) -> Network
     network = wanted.build(taps)
     progress(step, 1, 1)
     return network
+
+
+def _start(wanted: Wanted, network: Network, settings: Settings, progress: Progress) -> Engine:
+    step = f"tracing {wanted.base.name}"
+    progress(step, 0, 0)
+    engine = start_engine(network, settings.engine, settings.batch_size)
+    progress(step, 1, 1)
+    return engine
 
 
 def _enter(cache: Path, wanted: Wanted, recipe: Recipe) -> None:

@@ -7,7 +7,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds of work in each stage; reading and decoding are summed over their threads."""
+    """Seconds of work in each stage.
+
+    Reading and decoding are summed over their threads; of the base it is when it had work in hand.
+    """
 
     read: float
     decode: float
@@ -44,6 +47,8 @@ class ExtractReport:
         Where the time went.
     held_back_by : str
         The stage that determined how long it took; empty where nothing was computed.
+    engine : str
+        What ran the base, ``keras`` or ``openvino``; empty where nothing was computed.
     """
 
     cache: str
@@ -57,6 +62,7 @@ class ExtractReport:
     images_per_second: float
     stages: Stages
     held_back_by: str
+    engine: str
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON takes it; seconds are rounded to milliseconds."""
@@ -77,4 +83,4 @@ class ExtractReport:
             return what
         spent = dataclasses.asdict(self.stages)
         where = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())
-        return f"{what}\nTime went to: {where}; held back by {self.held_back_by}."
+        return f"{what}\nTime went to: {where}; held back by {self.held_back_by}. Engine: {self.engine}."

@@ -16,9 +16,12 @@ class Tally:
     undecodable : dict
         Reason by digest, for bytes that are not a usable picture.
     read, decode, base, write : float
-        Seconds of work in each stage; those of `read` and `decode` are summed over threads.
-    starved, blocked : float
-        Seconds the base waited for pixels, and for a shard to be written.
+        Seconds of work in each stage; those of `read` and `decode` are summed over threads, those of
+        `base` are when it had a batch in hand, or several.
+    starved, awaited, blocked : float
+        Seconds the calling thread waited for pixels, for the base, and for a shard to be written.
+    engine : str
+        What ran the base; empty where nothing did.
     """
 
     computed: int = 0
@@ -29,12 +32,20 @@ class Tally:
     base: float = 0.0
     write: float = 0.0
     starved: float = 0.0
+    awaited: float = 0.0
     blocked: float = 0.0
+    engine: str = ""
+    _ran_until: float = 0.0
+
+    def ran(self, began: float, ended: float) -> None:
+        """Count a time in which the base had a batch in hand, once where such times overlap."""
+        self.base += max(ended - max(began, self._ran_until), 0.0)
+        self._ran_until = max(ended, self._ran_until)
 
     @property
     def held_back_by(self) -> str:
         """The stage that determined how long it took; empty where there was nothing to do."""
-        waits = {"starved": self.starved, "blocked": self.blocked, "base": self.base}
+        waits = {"starved": self.starved, "blocked": self.blocked, "base": self.awaited}
         slowest = max(waits, key=lambda name: waits[name])
         if not waits[slowest]:
             return ""

@@ -19,7 +19,7 @@ from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
-from bottleneck.extraction.engine import choose, choose_known, passes
+from bottleneck.extraction.engine import EngineName, choose, choose_known, passes
 from bottleneck.extraction.fill import fill, find_targets
 from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import Progress, no_progress
@@ -131,6 +131,7 @@ def predict(
     max_pixels: int = MAX_PIXELS,
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
+    engine: EngineName = "auto",
     progress: Progress = no_progress,
 ) -> Predictions:
     """Predict the classes of pictures with a run: its head on its base's features, or its fine-tuned network.
@@ -156,6 +157,8 @@ def predict(
         Images the base is given at once; fewer where there are fewer.
     workers : int, optional
         Threads that read and decode; by default as many as there are cores.
+    engine : {"auto", "keras", "openvino"}
+        What runs the base, see `bottleneck.extract`.
     progress : callable
         Called with the step's name, how many are done, and how many there are.
 
@@ -179,7 +182,7 @@ def predict(
         known = dataclasses.replace(known, predict_views=1)
     found = read_source(images, root=root, path_column=path_column, skip_missing=skip_missing)
     threads = Settings().workers if workers is None else workers
-    settings = Settings(batch_size, threads, max_pixels)
+    settings = Settings(batch_size, threads, max_pixels, engine=engine)
     with _place(cache) as place:
         listing = scan(
             found,

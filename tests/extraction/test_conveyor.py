@@ -18,6 +18,7 @@ from bottleneck.extraction.conveyor import Settings, run_task
 from bottleneck.extraction.plan import Item, Target, Task, plan_tasks
 from bottleneck.extraction.scan import digest_of
 from bottleneck.extraction.tally import Tally
+from bottleneck.images.decode import decode
 from tests.cache.test_recipe import RECIPE
 
 COUNT = 23
@@ -30,6 +31,8 @@ class MeanColour:
     shapes: set[tuple[int, ...]] = field(default_factory=set)
     interrupt_after: int = 10**6
     calls: int = 0
+    in_flight: int = 1
+    name: str = "mean colour"
     taps: tuple[str, ...] = ("mixed10",)
     feature_shapes: tuple[tuple[int, ...], ...] = ((3,),)
 
@@ -37,6 +40,8 @@ class MeanColour:
         assert pixels.dtype == np.uint8
         self.shapes.add(pixels.shape)
         self.calls += 1
+        if self.in_flight > 1:  # those that come later are through first
+            time.sleep(0.01 * (self.calls % 2))
         if self.calls > self.interrupt_after:
             raise KeyboardInterrupt
         return (pixels.mean(axis=(1, 2), dtype=np.float32),)
@@ -84,12 +89,22 @@ def sealed(features: Path) -> dict[str, float]:
 
 
 @settings(deadline=None, max_examples=30)
-@given(batch_size=st.integers(1, 30), workers=st.integers(1, 4), often=st.booleans())
+@given(
+    batch_size=st.integers(1, 30),
+    workers=st.integers(1, 4),
+    in_flight=st.integers(1, 3),
+    often=st.booleans(),
+)
 def test_each_image_gets_its_own_features_whatever_the_batches(
-    batch_size: int, workers: int, often: bool, root: Path, tmp_path_factory: pytest.TempPathFactory
+    batch_size: int,
+    workers: int,
+    in_flight: int,
+    often: bool,
+    root: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("shards")
-    engine = MeanColour()
+    engine = MeanColour(in_flight=in_flight)
     tally = convey(
         root,
         folder,
@@ -165,13 +180,43 @@ def test_decoding_runs_ahead_of_a_slow_base_by_two_batches_and_no_more(
             return super().features(pixels)
 
     tally = convey(pictures, shards, Slow(), task(root), batch_size=2, workers=1)
-    in_hand, ahead = 2, 2 * 2 + 1
+    # one with the base, one it goes on with, one that waits to be handed over
+    in_hand, ahead = 3 * 2, 2 * 2 + 1
     assert in_hand < tally.computed <= in_hand + ahead
 
 
 def test_it_says_which_stage_held_it_back() -> None:
     assert Tally().held_back_by == ""
-    assert Tally(base=9, starved=1, read=3).held_back_by == "base"
-    assert Tally(base=1, starved=9, read=3, decode=2).held_back_by == "read"
-    assert Tally(base=1, starved=9, read=2, decode=3).held_back_by == "decode"
-    assert Tally(base=1, blocked=9).held_back_by == "write"
+    assert Tally(awaited=9, starved=1, read=3, base=10).held_back_by == "base"
+    assert Tally(awaited=1, starved=9, read=3, decode=2, base=10).held_back_by == "read"
+    assert Tally(awaited=1, starved=9, read=2, decode=3).held_back_by == "decode"
+    assert Tally(awaited=1, blocked=9).held_back_by == "write"
+
+
+def test_time_the_base_had_two_batches_in_hand_counts_once() -> None:
+    tally = Tally()
+    for began, ended in [(0.0, 2.0), (1.0, 3.0), (1.5, 2.5), (5.0, 6.0)]:
+        tally.ran(began, ended)
+    assert tally.base == 4.0
+
+
+def test_a_slow_base_and_slow_decoding_are_told_apart(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(MeanColour):
+        def features(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+            time.sleep(0.05)
+            return super().features(pixels)
+
+    (tmp_path / "base").mkdir()
+    (tmp_path / "decode").mkdir()
+    slow_base = convey(root, tmp_path / "base", Slow(in_flight=2), batch_size=4)
+    assert slow_base.held_back_by == "base"
+
+    def slow_decode(*arguments: object) -> NDArray[np.uint8]:
+        time.sleep(0.05)
+        return decode(*arguments)
+
+    monkeypatch.setattr("bottleneck.extraction.conveyor.decode", slow_decode)
+    slow = convey(root, tmp_path / "decode", MeanColour(in_flight=2), batch_size=4, workers=1)
+    assert slow.held_back_by == "decode"

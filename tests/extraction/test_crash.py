@@ -39,9 +39,13 @@ def many(tmp_path_factory: pytest.TempPathFactory, photographs: list) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(many: Path, cli: Cli) -> tuple[FeatureCache, float]:
     """The features of a run that nothing happened to, and how long it took."""
-    cache = many.parent / "undisturbed"
+    return run_undisturbed(many, cli, "auto")
+
+
+def run_undisturbed(many: Path, cli: Cli, engine: str) -> tuple[FeatureCache, float]:
+    cache = many.parent / f"undisturbed-{engine}"
     started = time.monotonic()
-    cli("extract", many, "--cache", cache, *OPTIONS)
+    cli("extract", many, "--cache", cache, *OPTIONS, "--engine", engine)
     return FeatureCache(cache), time.monotonic() - started
 
 
@@ -59,16 +63,19 @@ def assert_same(found: FeatureCache, expected: FeatureCache) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
 def test_killed_at_any_moment_it_goes_on_with_what_was_sealed(
-    many: Path, undisturbed: tuple[FeatureCache, float], tmp_path: Path, cli: Cli
+    many: Path, tmp_path: Path, cli: Cli, engine: str
 ) -> None:
-    expected, seconds = undisturbed
+    expected, seconds = run_undisturbed(many, cli, engine)
     cache = tmp_path / "cache"
     rng = random.Random(0)
-    arguments = command("extract", many, "--cache", cache, *OPTIONS)
+    arguments = ("extract", many, "--cache", cache, *OPTIONS, "--engine", engine)
     sealed = [0]
-    for number in range(20):
-        process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    for number in range(12):
+        process = subprocess.Popen(
+            command(*arguments), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
         if number % 4 == 0:
             time.sleep(rng.uniform(0, 0.6) * seconds)  # mostly while it loads, or scans
         else:
@@ -81,9 +88,9 @@ def test_killed_at_any_moment_it_goes_on_with_what_was_sealed(
         process.wait()
         sealed.append(count(cache))
     assert sealed == sorted(sealed), "a sealed shard was lost"
-    assert len(set(sealed)) > 10, "few kills came while shards were being sealed"
+    assert len(set(sealed)) > 6, "few kills came while shards were being sealed"
     assert sealed[-1] < 80, "it came to its end in spite of being killed"
-    report = last_json(cli("extract", many, "--cache", cache, *OPTIONS, "--json"))
+    report = last_json(cli(*arguments, "--json"))
     assert report["computed"] == 320 - 4 * sealed[-1]
     assert_same(FeatureCache(cache), expected)
 
@@ -92,7 +99,10 @@ def count(cache: Path) -> int:
     return len(list(cache.glob("features/*/shard-*.h5")))
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code", "engine"),
+    [(signal.SIGINT, 130, "auto"), (signal.SIGINT, 130, "keras"), (signal.SIGTERM, 143, "auto")],
+)
 def test_interrupted_it_seals_says_how_to_go_on_and_exits(
     many: Path,
     undisturbed: tuple[FeatureCache, float],
@@ -100,9 +110,10 @@ def test_interrupted_it_seals_says_how_to_go_on_and_exits(
     cli: Cli,
     sent: signal.Signals,
     code: int,
+    engine: str,
 ) -> None:
     cache = tmp_path / "cache"
-    options = (*OPTIONS[:-1], 0.2)
+    options = (*OPTIONS[:-1], 0.2, "--engine", engine)
     process = subprocess.Popen(
         command("extract", many, "--cache", cache, *options),
         stderr=subprocess.PIPE,
@@ -120,7 +131,7 @@ def test_interrupted_it_seals_says_how_to_go_on_and_exits(
     (sealed,) = map(int, re.findall(r"(\d+) features were computed and sealed", said))
     assert "run the same command again" in said
     assert verify(FeatureCache(cache)).rows == sealed > 0
-    if sent == signal.SIGINT:  # it goes on the same way after either
+    if (sent, engine) == (signal.SIGINT, "auto"):  # it goes on the same way after either
         report = last_json(cli("extract", many, "--cache", cache, *options, "--json"))
         assert report["computed"] == 320 - sealed
         assert_same(FeatureCache(cache), undisturbed[0])

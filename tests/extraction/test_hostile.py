@@ -95,18 +95,23 @@ def png_header(width: int, height: int) -> bytes:
     )
 
 
-@pytest.fixture(scope="module")
-def rows(hostile: Path, cli: Cli) -> dict[str, Row]:
-    cache = hostile.parent / "cache"
+@pytest.fixture(scope="module", params=["keras", "openvino"])
+def cache(hostile: Path, cli: Cli, request: pytest.FixtureRequest) -> FeatureCache:
+    cache = hostile.parent / request.param
     process = cli(
         *("extract", hostile, "--cache", cache, "--weights", "random", "--image-size", 75),
-        "--json",
+        *("--engine", request.param, "--json"),
         **without_privileges(hostile.parent),
     )
     report = last_json(process)
     assert report["failed"] == sum(reason is not None for reason in HOSTILE.values())
     assert report["images"] == len(HOSTILE)
-    return {row.path.removeprefix("thing/"): row for row in FeatureCache(cache).listing.rows}
+    return FeatureCache(cache)
+
+
+@pytest.fixture(scope="module")
+def rows(cache: FeatureCache) -> dict[str, Row]:
+    return {row.path.removeprefix("thing/"): row for row in cache.listing.rows}
 
 
 def without_privileges(folder: Path) -> dict[str, Callable[[], None]]:
@@ -142,10 +147,10 @@ def test_every_file_has_a_row_that_tells_what_became_of_it(rows: dict[str, Row],
     ids=ascii,
 )
 def test_every_good_file_has_the_features_of_the_picture_it_shows(
-    rows: dict[str, Row], hostile: Path, photograph: Image.Image, name: str
+    cache: FeatureCache, photograph: Image.Image, name: str
 ) -> None:
     """They were all made of one photograph, in colour or in gray: its features are what they have."""
-    features = FeatureCache(hostile.parent / "cache").load()
+    features = cache.load()
     found = dict(zip((Path(path).name for path in features.paths), features.X, strict=True))
     assert set(found) == {n for n, reason in HOSTILE.items() if reason is None}
     shown = shown_pixels(photograph, name)

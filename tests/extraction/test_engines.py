@@ -1,0 +1,171 @@
+"""Whatever runs the base, the features are those of Keras."""
+
+import itertools
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bottleneck import BottleneckError, FeatureCache
+from bottleneck.bases.network import Network
+from bottleneck.extraction.conveyor import Settings
+from bottleneck.extraction.engine import Engine, choose, start_engine
+from tests.commandline import Cli, last_json, one_line
+from tests.pictures import extract_here
+
+SIZE, BATCH = 64, 4
+TAPS = ("conv_pw_13_relu", "conv_pw_3_relu")  # not in the order they come in the graph
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return choose("mobilenet_0.25", "random", taps=TAPS, image_size=SIZE).build()
+
+
+@pytest.fixture(scope="module", params=["keras", "openvino"])
+def engine(network: Network, request: pytest.FixtureRequest) -> Engine:
+    return start_engine(network, request.param, BATCH)
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (6, BATCH, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def assert_agree(found: tuple[np.ndarray, ...], expected: tuple[np.ndarray, ...]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == np.float32
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(other).max())
+
+
+def test_features_are_those_of_keras_tap_by_tap(
+    engine: Engine, network: Network, pixels: np.ndarray
+) -> None:
+    assert engine.taps == network.taps == TAPS
+    assert engine.feature_shapes == network.feature_shapes
+    assert_agree(engine.features(pixels[0]), network.features(pixels[0]))
+
+
+def test_batches_at_the_same_time_give_the_bits_of_batches_one_by_one(
+    engine: Engine, pixels: np.ndarray
+) -> None:
+    assert engine.in_flight >= 1
+    one_by_one = [engine.features(batch) for batch in pixels]
+    with ThreadPoolExecutor(engine.in_flight) as threads:
+        together = list(threads.map(engine.features, [*pixels, *pixels]))
+    for found, expected in zip(together, one_by_one * 2, strict=True):
+        assert [x.tobytes() for x in found] == [x.tobytes() for x in expected]
+
+
+def test_features_stay_as_they_are_when_the_pixels_are_written_over(
+    engine: Engine, pixels: np.ndarray
+) -> None:
+    own = pixels[0].copy()
+    first = engine.features(own)
+    kept = [features.copy() for features in first]
+    own[:] = pixels[1]
+    engine.features(own)
+    for features, before in zip(first, kept, strict=True):
+        np.testing.assert_array_equal(features, before)
+
+
+@pytest.mark.parametrize(("base", "pool"), [("efficientnet_b0", "max"), ("convnext_tiny", "none")])
+@pytest.mark.long
+def test_openvino_agrees_on_other_families_and_pools(base: str, pool: str) -> None:
+    network = choose(base, "random", pool=pool, image_size=32).build()
+    shown = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    assert_agree(start_engine(network, "openvino", 2).features(shown), network.features(shown))
+
+
+def test_auto_is_openvino_where_it_is_there_and_keras_where_it_is_not(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start_engine(network, "auto", BATCH).name == "openvino"
+    monkeypatch.setattr("bottleneck.extraction.engine.openvino_installed", lambda: False)
+    assert start_engine(network, "auto", BATCH).name == "keras"
+
+
+def test_reduced_precision_is_left_to_keras_and_refused_by_openvino() -> None:
+    network = choose("mobilenet_0.25", "random", image_size=32, precision="bfloat16").build()
+    shown = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    chosen = start_engine(network, "auto", 1)
+    assert chosen.name == "keras"
+    (found,), (expected,) = chosen.features(shown), network.features(shown)
+    # bfloat16 has 8 bits
+    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+    with pytest.raises(BottleneckError, match=r"cannot compute in bfloat16; .* --engine keras"):
+        start_engine(network, "openvino", 1)
+
+
+def test_a_base_openvino_does_not_know_is_run_by_keras_and_refused_in_one_line(
+    tmp_path: Path,
+) -> None:
+    import keras
+
+    pixels = keras.Input((16, 16, 3))
+    # Bessel functions and the like are in no network; a singular value decomposition stands for them
+    odd = keras.ops.svd(pixels, compute_uv=False)
+    keras.Model(pixels, odd).save(tmp_path / "odd.keras")
+    network = choose(tmp_path / "odd.keras", preprocessing="none", pool="none").build()
+    assert start_engine(network, "auto", 1).name == "keras"
+    with pytest.raises(BottleneckError, match=r"cannot convert this base \(.*Svd\)") as caught:
+        start_engine(network, "openvino", 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_engine_that_is_not_there_is_refused_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(BottleneckError, match="unknown value 'onnx' for --engine: auto, keras"):
+        Settings(engine="onnx")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr("bottleneck.extraction.engine.openvino_installed", lambda: False)
+    monkeypatch.setattr("bottleneck.extraction.conveyor.openvino_installed", lambda: False)
+    with pytest.raises(BottleneckError, match=r"install bottleneck-features\[openvino\]"):
+        Settings(engine="openvino")
+
+
+def test_engines_share_a_recipe_and_a_cache(few_images: Path, tmp_path: Path) -> None:
+    quick = {"base": "mobilenet_0.25", "image_size": 32}
+    caches = {}
+    for name in ("keras", "openvino"):
+        report = extract_here(few_images, tmp_path / name, engine=name, **quick)
+        assert (report.engine, report.computed) == (name, 6)
+        assert str(report).endswith(f"Engine: {name}.")
+        caches[name] = FeatureCache(tmp_path / name)
+    one, other = caches.values()
+    assert one.recipes == other.recipes
+    np.testing.assert_allclose(one.load().X, other.load().X, rtol=1e-3, atol=1e-4)
+    for name, engine in itertools.permutations(caches, 2):
+        again = extract_here(few_images, tmp_path / name, engine=engine, **quick)
+        assert (again.computed, again.engine) == (0, "")
+
+
+def test_running_openvino_tells_nobody(few_images: Path, tmp_path: Path) -> None:
+    """OpenVINO reports each import and each conversion to its makers, unless it is kept from it."""
+    from tests.test_import import run_python
+
+    code = f"""
+import socket, sys
+def refuse(*arguments, **options): raise AssertionError("a connection was made")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+import openvino_telemetry
+openvino_telemetry.Telemetry.__init__ = openvino_telemetry.Telemetry.send_event = refuse
+from tests.pictures import extract_here
+from pathlib import Path
+print(extract_here(Path({str(few_images)!r}), Path({str(tmp_path)!r}), engine="openvino",
+                   base="mobilenet_0.25", image_size=32).engine)
+"""
+    assert run_python(code, cwd=Path(__file__).parents[2]).strip() == "openvino"
+
+
+def test_the_command_takes_an_engine(few_images: Path, tmp_path: Path, cli: Cli) -> None:
+    line = ("extract", few_images, "--cache", tmp_path, "--base", "mobilenet_0.25")
+    quick = ("--weights", "random", "--image-size", 32)
+    report = last_json(cli(*line, *quick, "--engine", "keras", "--json"))
+    assert report["engine"] == "keras"
+    refused = cli(*line, *quick, "--precision", "float16", "--engine", "openvino", check=False)
+    assert "cannot compute in float16" in one_line(refused)
