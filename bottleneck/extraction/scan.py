@@ -49,34 +49,37 @@ def scan(
     same_place = known is not None and known.root == images.root
     before = {row.path: row for row in known.rows} if known and same_place else {}
     root = str(images.root)
-    rows: dict[int, Row] = {}
-    rest: list[int] = []
-    for number, file in enumerate(images.files):
-        row = before.get(file.path)
-        if (
-            row is not None
-            and file.stamp == (row.size, row.mtime_ns)
-            and (file.label, file.split) == (row.label, row.split)
+    rows: list[Row | None] = []
+    for path, label, split, _, stamp in images.files:
+        row = before.get(path)
+        # as `_look` finds it too, without a thread: to hand a file over takes longer than this
+        if row is not None and not (
+            stamp == (row.size, row.mtime_ns)
+            and label == row.label
+            and split == row.split
             and row.digest
             and not (retry_failed and row.status == FAILED)
         ):
-            rows[number] = row
-        else:
-            rest.append(number)
+            row = None
+        rows.append(row)
+    rest = [number for number, row in enumerate(rows) if row is None]
 
     def look(numbers: list[int]) -> list[Row]:
         files = [images.files[number] for number in numbers]
         return [_look(root, file, before.get(file.path), retry_failed) for file in files]
 
+    done = len(rows) - len(rest)
     parts = [rest[n : n + _AT_ONCE] for n in range(0, len(rest), _AT_ONCE)]
     pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
     try:
         for part, some in zip(parts, pool.map(look, parts), strict=True):
-            rows.update(zip(part, some, strict=True))
-            progress("scanning", len(rows), len(images.files))
+            for number, row in zip(part, some, strict=True):
+                rows[number] = row
+            done += len(part)
+            progress("scanning", done, len(rows))
     finally:
         pool.shutdown(cancel_futures=True)
-    return Listing(images.root, tuple(rows[number] for number in range(len(images.files))))
+    return Listing(images.root, tuple(row for row in rows if row is not None))
 
 
 def _look(root: str, file: ImageFile, before: Row | None, retry_failed: bool) -> Row:

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import itertools
 import os
 import stat
 from collections import Counter
@@ -183,11 +184,10 @@ def _read_folder(top: Path) -> ImageSet:
     of_folder = {
         folder: _label_and_split([*folder.split(os.sep), ""], names_splits) for folder in folders
     } | {"": (None, None)}
-    files = tuple(
-        ImageFile(path, *of_folder[folder], problem, stamp)
-        for path, folder, problem, stamp in found
-    )
-    return ImageSet(top.resolve(), files, tuple(sorted(ignored)))
+    fields = ((path, *of_folder[folder], problem, stamp) for path, folder, problem, stamp in found)
+    # ImageFile(*fields) does this too, and takes three times as long
+    files = map(tuple.__new__, itertools.repeat(ImageFile), fields)
+    return ImageSet(top.resolve(), tuple(files), tuple(sorted(ignored)))
 
 
 def _label_and_split(parts: list[str], names_splits: bool) -> tuple[str | None, str | None]:
