@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from benchmarks import heads
+from benchmarks import costs, heads
 from benchmarks.pictures import write_photographs
 from benchmarks.timing import alternate, show
 from bottleneck.bases.network import build_network
@@ -155,6 +155,7 @@ def main() -> None:
         several_taps(folder)
         second_run(folder)
     heads.main()
+    costs.main()
 
 
 if __name__ == "__main__":

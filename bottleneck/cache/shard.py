@@ -26,8 +26,9 @@ FORMAT = "bottleneck-shard"
 VERSION = 1
 
 # Bytes of features after which a shard is sealed. Large enough to be read at the speed of the disk
-# and to keep the number of files small; small enough to be held in memory while it fills.
-SHARD_BYTES = 64 * 2**20
+# and to keep the number of files small; small enough to be held in memory three times over while it
+# fills and is sealed.
+SHARD_BYTES = 16 * 2**20
 
 # Views of an image that can be told apart: their numbers are kept in 16 bits.
 MAX_VIEWS = 2**16

@@ -175,6 +175,7 @@ def extract(
             retry_failed=retry_failed,
             progress=progress,
         )
+        del found  # the listing says all of it again
         try:
             filled = fill(place, listing, wanted, settings, tally, progress)
         except BottleneckError:
