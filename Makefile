@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 READY := $(VENV)/.ready
 
-.PHONY: install demo test test-long check format bench bench-full clean
+.PHONY: install demo test test-all test-rare check format bench bench-full clean
 
 install: $(READY)
 
@@ -19,11 +19,16 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/bottleneck demo
 
+# all but the tests that take long
 test: check
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
-# what is left out of `make test`: each member of each family of bases
-test-long: $(READY)
+# those as well: what has to pass before anything is merged
+test-all: check
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not rare"
+
+# what both leave out: each member of each family of bases
+test-rare: $(READY)
 	$(BIN)/pytest -m rare
 
 check: $(READY)

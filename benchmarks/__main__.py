@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from benchmarks import extraction, heads
+from benchmarks import costs, extraction, heads
 from benchmarks.extraction import Setup, conveyor
 from benchmarks.pictures import write_photographs
 from benchmarks.timing import alternate, show
@@ -97,6 +97,7 @@ def main() -> None:
         several_taps(folder)
         second_run(folder)
     heads.main()
+    costs.main()
 
 
 if __name__ == "__main__":

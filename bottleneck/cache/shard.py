@@ -9,13 +9,13 @@ import io
 import json
 import mmap
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from bottleneck.cache.atomic import write_atomically
@@ -26,11 +26,15 @@ FORMAT = "bottleneck-shard"
 VERSION = 1
 
 # Bytes of features after which a shard is sealed. Large enough to be read at the speed of the disk
-# and to keep the number of files small; small enough to be held in memory while it fills.
-SHARD_BYTES = 64 * 2**20
+# and to keep the number of files small; small enough to be held in memory three times over while it
+# fills and is sealed.
+SHARD_BYTES = 16 * 2**20
 
 # Views of an image that can be told apart: their numbers are kept in 16 bits.
 MAX_VIEWS = 2**16
+
+# Pages are mapped all at once where the system can: one by one takes as long as to compare them.
+_MAPPED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 
 _NAME = re.compile(r"shard-[0-9a-f]{12}-(?P<crc>[0-9a-f]{8})\.h5")
 
@@ -85,7 +89,7 @@ def write_shard(
         file["views"] = views
         file["features"] = features  # contiguous and uncompressed: readers map it
     keys = hashlib.sha256("".join(digests).encode() + views.tobytes()).hexdigest()
-    path = folder / f"shard-{keys[:12]}-{zlib.crc32(image.getbuffer()):08x}.h5"
+    path = folder / f"shard-{keys[:12]}-{isal_zlib.crc32(image.getbuffer()):08x}.h5"
     write_atomically(path, image.getbuffer())
     return path
 
@@ -102,8 +106,11 @@ def check_shard(path: Path) -> None:
     if name is None:
         raise DamagedShardError(f"{path} does not bear the name of a shard")
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
-            crc = zlib.crc32(content)
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, _MAPPED, prot=mmap.PROT_READ) as content,
+        ):
+            crc = isal_zlib.crc32(content)
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
         raise DamagedShardError(f"shard {path} cannot be read: {error}") from error
     if f"{crc:08x}" != name["crc"]:
@@ -138,9 +145,16 @@ def read_shard(path: Path, *, check: bool = True) -> Shard:
         features = np.memmap(
             path, stored.dtype, mode="r", offset=stored.id.get_offset(), shape=stored.shape
         )
-        digests = file["digests"][:].astype("U64").tolist()
+        digests = read_digests(file["digests"][:])
         recipe = Recipe.from_dict(json.loads(file.attrs["recipe"]))
         return Shard(path, recipe, digests, file["views"][:], features)
+
+
+def read_digests(stored: NDArray[np.bytes_]) -> list[str]:
+    """Bring digests to text: cut out of one, they take a third of the time NumPy takes for each."""
+    width = stored.dtype.itemsize
+    text = str(stored.data.cast("B"), "ascii") if len(stored) else ""
+    return [text[start : start + width] for start in range(0, len(text), width)]
 
 
 def shard_paths(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """What a recipe's shards hold, every byte of them checked."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ def survey(folder: Path) -> Survey:
             continue
         shards, rows = shards + 1, rows + len(shard.digests)
         for view in np.unique(shard.views):
-            of_view = np.flatnonzero(shard.views == view)
-            held.setdefault(int(view), set()).update(shard.digests[row] for row in of_view)
+            held.setdefault(int(view), set()).update(
+                itertools.compress(shard.digests, shard.views == view)
+            )
     return Survey(shards, rows, held, damaged)

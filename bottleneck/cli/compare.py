@@ -21,8 +21,13 @@ def compare(
         typer.Argument(metavar="CACHE...", help="Folders of caches of the same images."),
     ],
     heads: Annotated[
-        str, typer.Option(help="What to fit, separated by commas; see fit-head --help.")
+        str,
+        typer.Option(help='What to fit, separated by commas; see fit-head --help. "" fits none.'),
     ] = ",".join(DEFAULT_HEADS),
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of a run to enter as it was fitted; may be repeated."),
+    ] = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,6 +58,7 @@ def compare(
         comparison = run_compare(
             caches,
             [name.strip() for name in heads.split(",") if name.strip()],
+            runs=run or (),
             recipes=[name for given in recipe or () for name in given.split(",")],
             top_k=top_k,
             learning_curve=learning_curve,

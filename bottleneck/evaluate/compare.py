@@ -4,7 +4,7 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,17 @@ from bottleneck.cache.recipe import Recipe, RecipeFile
 from bottleneck.cache.store import FeatureCache, find_views
 from bottleneck.errors import BottleneckError
 from bottleneck.evaluate.comparison import Comparison, Costs, CurvePoint, Entry, Scores
+from bottleneck.evaluate.earlier import judge_run, name_runs
 from bottleneck.evaluate.guards import examine, refuse_non_finite
 from bottleneck.evaluate.intervals import Estimate, estimate
 from bottleneck.evaluate.pairs import holm, mcnemar
 from bottleneck.extraction.progress import Progress, no_progress
-from bottleneck.heads.fit import label_codes, part_places, read_samples
+from bottleneck.heads.fit import digest_data, label_codes, part_places, read_samples
 from bottleneck.heads.probabilities import mean_probabilities
 from bottleneck.heads.registry import Head, HeadKind, complete_params, find_head
 from bottleneck.heads.scaling import slices
 from bottleneck.heads.split import Split, split_rows
+from bottleneck.runs.run import Run, read_run
 
 # Quick, and they differ in kind.
 DEFAULT_HEADS = ("logistic", "softmax")
@@ -74,14 +76,16 @@ class Judged:
     ----------
     entry : Entry
     source : Source
-    kind : HeadKind
+        What the head was fitted on; of a run, the features that stand for its own in a map.
+    kind : HeadKind or None
+        None where a run was fitted before.
     probabilities : dict of str to ndarray of float32, shape (n, classes)
         By split; empty where the head failed.
     """
 
     entry: Entry
     source: Source
-    kind: HeadKind
+    kind: HeadKind | None
     probabilities: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
@@ -89,6 +93,7 @@ def compare(
     caches: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     heads: Sequence[str] = DEFAULT_HEADS,
     *,
+    runs: Sequence[str | os.PathLike[str]] = (),
     recipes: Sequence[str] = (),
     top_k: int | None = None,
     learning_curve: bool = False,
@@ -105,7 +110,10 @@ def compare(
         Folders of caches. Of several, the images that all of them have are taken, told by their
         digests; labels and splits are those of the first.
     heads : sequence of str
-        What to fit, with default parameters.
+        What to fit, with default parameters. None at all is enough where there are runs.
+    runs : sequence of path
+        Folders of runs fitted before, to be judged by the predictions they left. Their images in val
+        and test have to be in the same split, under the same label, as here.
     recipes : sequence of str
         Which features: parts of ids; ``A+B`` puts those of two side by side. By default those of
         each recipe there is; maps only where there is nothing else.
@@ -131,8 +139,8 @@ def compare(
     Raises
     ------
     BottleneckError
-        A cache cannot be read or its images cannot be split, there is no such head or recipe, none
-        of the heads could be fitted, or the report cannot be written.
+        A cache cannot be read or its images cannot be split, there is no such head, run or recipe,
+        none of the heads could be fitted, or the report cannot be written.
 
     Examples
     --------
@@ -144,13 +152,17 @@ def compare(
     """
     paths = [caches] if isinstance(caches, (str, os.PathLike)) else list(caches)
     kinds = [find_head(name) for name in dict.fromkeys(heads)]
-    if not kinds or not paths:
-        raise BottleneckError("give at least one cache and one head with --heads")
+    if not (kinds or runs) or not paths:
+        raise BottleneckError(
+            "give at least one cache, and one head with --heads or a run with --run"
+        )
     if report is not None and not Path(report).absolute().parent.is_dir():
         raise BottleneckError(
             f"no folder {Path(report).absolute().parent}; give another file with --report"
         )
-    stores = list({Path(path).absolute(): FeatureCache(path) for path in paths}.values())
+    # before anything is fitted: one that is not there is a slip of the pen
+    earlier = [(Path(run), read_run(run)) for run in _distinct(runs)]
+    stores = [FeatureCache(path) for path in _distinct(paths)]
     listings = [store.listing for store in stores]
     rows, left_out, changed = _common_rows(stores, listings)
     split = split_rows(rows, seed)
@@ -160,13 +172,23 @@ def compare(
         raise BottleneckError(f"no features to compare heads on: {sources[0].reason}")
     classes = usable.views[0].classes
     findings = examine(usable.views[0], split, classes, seed, progress)
-    findings = replace(findings, warnings=(*changed, *findings.warnings, *_about_bases(sources)))
+    warnings = (
+        *changed,
+        *findings.warnings,
+        *_about_bases(sources, [run for _, run in earlier]),
+        *_about_images(earlier, split),
+    )
+    findings = replace(findings, warnings=warnings)
     judged = []
     combinations = list(itertools.product(sources, kinds))
     for number, (source, kind) in enumerate(combinations):
         progress("heads", number, len(combinations))
         judged.append(_judge(source, kind, split, classes, seed, memory))
         progress("heads", number + 1, len(combinations))
+    names = name_runs([folder for folder, _ in earlier], [one.entry.name for one in judged])
+    for name, (folder, run) in zip(names, earlier, strict=True):
+        entry, told = judge_run(name, folder, run, split, classes, seed, stores[0].path)
+        judged.append(Judged(entry, usable, None, told))
     k = top_k or max(1, min(_TOP_K, len(classes) // 2))
     if not 1 <= k <= len(classes):
         raise BottleneckError(f"--top-k takes a number from 1 to {len(classes)}, not {k}")
@@ -199,6 +221,10 @@ def compare(
             progress,
         )
     return comparison
+
+
+def _distinct(paths: Iterable[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
+    return list({Path(path).absolute(): path for path in paths}.values())
 
 
 def _common_rows(
@@ -283,9 +309,19 @@ def _open_source(
     return Source(name, str(store.path), recipes, located.by_view(len(views)), "")
 
 
-def _about_bases(sources: Sequence[Source]) -> Iterator[str]:
-    if any(recipe.random for source in sources for recipe in source.recipes):
+def _about_bases(sources: Sequence[Source], runs: Sequence[Run]) -> Iterator[str]:
+    of_sources = any(recipe.random for source in sources for recipe in source.recipes)
+    if of_sources or any(run.random for run in runs):
         yield "A base's weights are RANDOM: its figures say nothing of a trained base."
+
+
+def _about_images(runs: Sequence[tuple[Path, Run]], split: Split) -> Iterator[str]:
+    here = digest_data(split.rows)
+    others = [str(folder) for folder, run in runs if run.data_digest != here]
+    if others:
+        yield (
+            f"Not fitted on exactly these images, which are told by their paths alone: {', '.join(others)}."
+        )
 
 
 class _Timed:
@@ -394,7 +430,7 @@ def _score(
     failed = [one for one in judged if not one.probabilities]
     if not fitted:
         raise BottleneckError(
-            f"none of {len(failed)} entries could be fitted; the first: {failed[0].entry.reason}"
+            f"none of {len(failed)} entries can be compared; the first: {failed[0].entry.reason}"
         )
     figures = _figures(fitted, "val", split, classes, k, seed)
     order = sorted(
@@ -444,37 +480,30 @@ def _curve(
     memory: int | None,
     progress: Progress,
 ) -> Iterator[CurvePoint]:
-    fitted = [one for one in judged if one.probabilities]
+    fitted = [(one.entry, one.source, one.kind) for one in judged if one.probabilities and one.kind]
     train, val = split.parts["train"], split.parts["val"]
     y_val = label_codes(val, classes)
     parts = [_part(label_codes(train, classes), share, seed) for share in _CURVE]
     parts = [part for part in parts if len(part) < len(train)]
     done, total = 0, len(parts) * len(fitted)
-    for one in fitted:
+    for entry, source, kind in fitted:
         for taken in parts:
             progress("learning curve", done, total)
             done += 1
             places = np.concatenate([taken, len(train) + np.arange(len(val))])
             smaller = Split(split.kind, {"train": tuple(train[i] for i in taken), "val": val})
-            views = [view.take(places) for view in one.source.views]
+            views = [view.take(places) for view in source.views]
+            params = complete_params(kind, {})
             try:
-                head, _ = _fit(
-                    views,
-                    one.kind,
-                    smaller,
-                    len(classes),
-                    seed,
-                    memory,
-                    complete_params(one.kind, {}),
-                )
+                head, _ = _fit(views, kind, smaller, len(classes), seed, memory, params)
             except Exception:  # too few images for this head: its curve starts later
                 continue
             seen = views[0].take(np.arange(len(taken), len(places)))
             p = mean_probabilities(head, [seen], len(classes))
             accuracy = estimate(y_val, [p], k, seed)[0]["accuracy"]
-            yield CurvePoint(one.entry.name, len(taken), accuracy)
-        whole = one.entry.scores["val"].figures["accuracy"]
-        yield CurvePoint(one.entry.name, len(train), whole)
+            yield CurvePoint(entry.name, len(taken), accuracy)
+        whole = entry.scores["val"].figures["accuracy"]
+        yield CurvePoint(entry.name, len(train), whole)
     progress("learning curve", total, total)
 
 

@@ -58,12 +58,12 @@ class Costs:
 
 @dataclass(frozen=True)
 class Entry:
-    """One head on the features of one cache.
+    """One head on the features of one cache, fitted now or before.
 
     Attributes
     ----------
     name : str
-        The head, and where there are several the features.
+        The head, and where there are several the features; of a run its folder.
     head, cache : str
     recipes : tuple of str
         Ids; features of several are side by side.
@@ -72,8 +72,11 @@ class Entry:
     scores : dict of str to Scores
         ``val``, and ``test`` where there is one. Empty where the head failed.
     costs : Costs or None
+        None where nobody knows.
     reason : str
         Why it failed; empty where it did not.
+    run : str
+        The folder of the run, where the head was fitted before; empty where it was fitted now.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Entry:
     scores: Mapping[str, Scores]
     costs: Costs | None
     reason: str
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,7 @@ class Comparison:
 
 
 def _records(entry: Entry) -> Iterator[dict[str, Any]]:
-    known = {"entry": entry.name, "head": entry.head, "cache": entry.cache}
+    known = {"entry": entry.name, "head": entry.head, "cache": entry.cache, "run": entry.run}
     known["recipes"] = " ".join(entry.recipes)
     if not entry.scores:
         yield known | {"reason": entry.reason}
@@ -221,8 +225,8 @@ def _records(entry: Entry) -> Iterator[dict[str, Any]]:
         record["only_best_right"] = pair.only_first if pair else None
         record["only_this_right"] = pair.only_second if pair else None
         record["p"], record["corrected_p"] = pair.p if pair else None, scores.corrected_p
-        if entry.costs is not None:
-            record |= dataclasses.asdict(entry.costs)
+        for cost in dataclasses.fields(Costs):
+            record[cost.name] = entry.costs and getattr(entry.costs, cost.name)
         yield record
 
 
@@ -242,7 +246,8 @@ def _words(found: Comparison) -> Iterator[str]:
     same, worse, better = [], [], []
     for entry in found.entries[1:]:
         if not entry.scores:
-            yield f"{entry.name} could not be fitted: {entry.reason}"
+            done = "compared" if entry.run else "fitted"
+            yield f"{entry.name} could not be {done}: {entry.reason}"
             continue
         scores = entry.scores[split]
         pair = scores.against_best

@@ -102,7 +102,9 @@ def write_report(
         judged=judged,
         level=LEVEL,
         side=SIDE,
-        time=Markup(charts.accuracy_against_time(comparison.entries, judged)),
+        time=Markup(charts.accuracy_against_time(comparison.entries, judged))
+        if any(entry.costs for entry in comparison.entries)
+        else None,
         curve=Markup(charts.learning_curves(comparison.curve, comparison.entries))
         if comparison.curve
         else None,

@@ -96,7 +96,7 @@ def rows_per_task(bytes_per_row: int, batch_size: int) -> int:
     Examples
     --------
     >>> rows_per_task(4 * 2048, batch_size=16)
-    8192
+    2048
     """
     return max(SHARD_BYTES // bytes_per_row // batch_size, 1) * batch_size
 

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bottleneck.bases.network import Pool, Precision
-from bottleneck.cache.listing import DamagedListingError, Listing, read_listing, write_listing
+from bottleneck.cache.listing import (
+    DamagedListingError,
+    Listing,
+    paused_collection,
+    read_listing,
+    write_listing,
+)
 from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import PLAIN, Dtype
 from bottleneck.errors import BottleneckError
@@ -152,14 +158,15 @@ def extract(
         views=views,
         seed=seed,
     )
-    found = read_source(
-        images,
-        root=root,
-        path_column=path_column,
-        label_column=label_column,
-        split_column=split_column,
-        skip_missing=skip_missing,
-    )
+    with paused_collection():
+        found = read_source(
+            images,
+            root=root,
+            path_column=path_column,
+            label_column=label_column,
+            split_column=split_column,
+            skip_missing=skip_missing,
+        )
     if found.ignored:
         _log.info("Passed over files that are not pictures: %s", ", ".join(found.ignored))
     tally = Tally()
@@ -173,6 +180,7 @@ def extract(
             retry_failed=retry_failed,
             progress=progress,
         )
+        del found  # the listing says all of it again
         try:
             filled = fill(place, listing, wanted, settings, tally, progress)
         except BottleneckError:

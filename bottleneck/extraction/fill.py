@@ -98,8 +98,10 @@ def fill(
         _compute(items, listing.root, cache, lacking, engine, settings, tally, progress)
     for shard in damaged:
         shard.unlink(missing_ok=True)
-    rows = tuple(_with_failure(row, tally) for row in listing.rows)
-    return Filled(recipes, Listing(listing.root, rows))
+    if tally.unreadable or tally.undecodable:
+        rows = tuple(_with_failure(row, tally) for row in listing.rows)
+        listing = Listing(listing.root, rows)
+    return Filled(recipes, listing)
 
 
 def find_targets(

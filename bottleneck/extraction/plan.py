@@ -33,7 +33,7 @@ class Target:
         return view in self.views and digest not in self.held.get(view, ())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there is one for each image
 class Item:
     """One image to compute: its digest, every path it is known under, and the views of it."""
 

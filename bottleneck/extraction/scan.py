@@ -48,35 +48,54 @@ def scan(
     """
     same_place = known is not None and known.root == images.root
     before = {row.path: row for row in known.rows} if known and same_place else {}
-
     root = str(images.root)
+    rows: list[Row | None] = []
+    for path, label, split, _, stamp in images.files:
+        row = before.get(path)
+        # as `_look` finds it too, without a thread: to hand a file over takes longer than this
+        if row is not None and not (
+            stamp == (row.size, row.mtime_ns)
+            and label == row.label
+            and split == row.split
+            and row.digest
+            and not (retry_failed and row.status == FAILED)
+        ):
+            row = None
+        rows.append(row)
+    rest = [number for number, row in enumerate(rows) if row is None]
 
-    def look(files: tuple[ImageFile, ...]) -> list[Row]:
+    def look(numbers: list[int]) -> list[Row]:
+        files = [images.files[number] for number in numbers]
         return [_look(root, file, before.get(file.path), retry_failed) for file in files]
 
-    starts = range(0, len(images.files), _AT_ONCE)
-    rows: list[Row] = []
+    done = len(rows) - len(rest)
+    parts = [rest[n : n + _AT_ONCE] for n in range(0, len(rest), _AT_ONCE)]
     pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
     try:
-        for some in pool.map(look, (images.files[n : n + _AT_ONCE] for n in starts)):
-            rows += some
-            progress("scanning", len(rows), len(images.files))
+        for part, some in zip(parts, pool.map(look, parts), strict=True):
+            for number, row in zip(part, some, strict=True):
+                rows[number] = row
+            done += len(part)
+            progress("scanning", done, len(rows))
     finally:
         pool.shutdown(cancel_futures=True)
-    return Listing(images.root, tuple(rows))
+    return Listing(images.root, tuple(row for row in rows if row is not None))
 
 
 def _look(root: str, file: ImageFile, before: Row | None, retry_failed: bool) -> Row:
     row = Row(file.path, label=file.label, split=file.split)
     if file.problem is not None:
         return row._replace(status=FAILED, reason=file.problem)
-    # by strings: for pictures that have not changed this is all there is to do, and Path takes longer
+    # by strings: of pictures named by a CSV that have not changed this is all there is to do, and Path
+    # takes longer
     path = os.path.join(root, file.path)  # noqa: PTH118
-    try:
-        found = os.stat(path)  # noqa: PTH116
-    except OSError as error:
-        return row._replace(status=FAILED, reason=why_unreadable(Path(path), error))
-    stamp = (found.st_size, found.st_mtime_ns)
+    if (stamp := file.stamp) is None:
+        try:
+            found = os.stat(path)  # noqa: PTH116
+        except OSError as error:
+            return row._replace(status=FAILED, reason=why_unreadable(Path(path), error))
+        stamp = (found.st_size, found.st_mtime_ns)
+    size, mtime_ns = stamp
     if before and before.digest and stamp == (before.size, before.mtime_ns):
         retried = before.status == FAILED and retry_failed
         if not retried and (before.label, before.split) == (file.label, file.split):
@@ -93,12 +112,8 @@ def _look(root: str, file: ImageFile, before: Row | None, retry_failed: bool) ->
         data = read_bytes(Path(path))
     except UnreadableImageError as error:
         return row._replace(status=FAILED, reason=str(error))
-    settled = found.st_mtime_ns < now - _CLOCK_TICK_NS and len(data) == found.st_size
-    return row._replace(
-        digest=digest_of(data),
-        size=found.st_size,
-        mtime_ns=found.st_mtime_ns if settled else -1,
-    )
+    settled = mtime_ns < now - _CLOCK_TICK_NS and len(data) == size
+    return row._replace(digest=digest_of(data), size=size, mtime_ns=mtime_ns if settled else -1)
 
 
 def digest_of(data: bytes) -> str:

@@ -30,12 +30,7 @@ from bottleneck.finetuning.report import write_history
 from bottleneck.finetuning.settings import Settings
 from bottleneck.finetuning.stages import AUTO, Stage, asked_stages
 from bottleneck.finetuning.train import make_model, predict, train
-from bottleneck.heads.fit import (
-    PREDICTIONS,
-    FittedRun,
-    find_versions,
-    write_predictions,
-)
+from bottleneck.heads.fit import FittedRun, find_versions, write_predictions
 from bottleneck.images.decode import MAX_PIXELS
 from bottleneck.runs.metrics import measure
 from bottleneck.runs.run import (
@@ -48,6 +43,7 @@ from bottleneck.runs.run import (
     free_name,
     write_run,
 )
+from bottleneck.runs.table import PREDICTIONS
 
 _log = logging.getLogger("bottleneck")
 

@@ -32,11 +32,10 @@ from bottleneck.heads.search import COLUMNS, Trial, make_folds, search, trial_li
 from bottleneck.heads.split import Split, split_rows
 from bottleneck.runs.metrics import measure
 from bottleneck.runs.run import Run, free_name, new_run, write_run
-from bottleneck.runs.table import class_columns, write_table
+from bottleneck.runs.table import PREDICTIONS, class_columns, write_table
 
 _log = logging.getLogger("bottleneck")
 
-PREDICTIONS = "predictions.csv"
 TRIALS = "search.csv"
 
 
@@ -279,8 +278,8 @@ def write_predictions(
             row.label,
             name,
             classes[int(p.argmax())],
-            f"{p.max():.6f}",
-            *(f"{v:.6f}" for v in p),
+            # the fewest digits that float32 can be told from: what is rounded can be compared no more
+            *map(str, (p.max(), *p)),
         ]
         for (name, row), p in zip(places, probabilities, strict=True)
     )

@@ -1,8 +1,10 @@
 import os
 import random
+import zlib
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,6 +86,37 @@ def test_a_newer_format_is_refused_with_advice(tmp_path: Path) -> None:
 def test_it_opens_in_plain_h5py(tmp_path: Path) -> None:
     write_listing(tmp_path, Listing(tmp_path, (Row("größe.jpg", "ab" * 32, "Käfer", "val"),)))
     with h5py.File(tmp_path / "listing.h5") as file:
-        assert file["path"].asstr()[0] == "größe.jpg"
-        assert file["label"].asstr()[0] == "Käfer"
+        assert file["path"][:].tobytes().decode() == "größe.jpg"
+        assert file["label_values"].asstr()[file["label"][0]] == "Käfer"
         assert file["digest"][0] == b"ab" * 32
+
+
+def test_a_listing_of_the_first_version_is_read_as_ever(tmp_path: Path) -> None:
+    """Written here by its specification: texts one by one, and a checksum of them."""
+    text = {
+        "path": [b"a.jpg", os.fsencode("gr\udcf6\udcdfe.jpg")],
+        "label": [b"cat", b""],
+        "split": [b"val", b""],
+        "status": [b"ok", b"failed"],
+        "reason": [b"", b"broken"],
+    }
+    digests = np.array(["ab" * 32, ""], "S64")
+    numbers = {"size": np.array([7, -1]), "mtime_ns": np.array([2**60, -1])}
+    crc = zlib.crc32(b"/pictures")
+    for column in (*map(b"\0".join, text.values()), digests, *numbers.values()):
+        crc = zlib.crc32(column, crc)
+    with h5py.File(tmp_path / "listing.h5", "w") as file:
+        for name, column in text.items():
+            file.create_dataset(name, data=column, dtype=h5py.string_dtype("utf-8"))
+        for name, column in {"digest": digests, **numbers}.items():
+            file[name] = column
+        file.attrs.update(format="bottleneck-listing", version=1, root=b"/pictures", crc32=crc)
+    rows = (
+        Row("a.jpg", "ab" * 32, "cat", "val", size=7, mtime_ns=2**60),
+        Row("gr\udcf6\udcdfe.jpg", status=FAILED, reason="broken"),
+    )
+    assert read_listing(tmp_path) == Listing(Path("/pictures"), rows)
+    with h5py.File(tmp_path / "listing.h5", "r+") as file:
+        file["size"][0] = 8
+    with pytest.raises(DamagedListingError):
+        read_listing(tmp_path)

@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 import bottleneck
-from bottleneck import BottleneckError, compare
+from bottleneck import BottleneckError, compare, fit_head
 from bottleneck.cache.store import FeatureCache
 from bottleneck.evaluate.comparison import Comparison
 from bottleneck.runs.metrics import METRICS
+from bottleneck.runs.table import PREDICTIONS
 from tests.cache.test_recipe import RECIPE
 from tests.commandline import Cli, last_json
 from tests.evaluate.synthetic import clusters, digest, three_splits, write_cache
@@ -179,7 +181,7 @@ def test_what_cannot_be_asked_for_is_refused(cache: Path, tmp_path: Path) -> Non
     )
     for arguments, options, message in [
         ((cache, ["logistik"]), {}, "did you mean logistic"),
-        ((cache, []), {}, "at least one"),
+        ((cache, []), {}, "at least one cache, and one head with --heads or a run with --run"),
         ((cache, ["logistic"]), {"recipes": ["mixed99"]}, "no recipe 'mixed99'"),
         (([cache, far], ["logistic"]), {}, "no labelled image in common"),
         ((cache, ["logistic"]), {"top_k": 4}, "from 1 to 3, not 4"),
@@ -213,3 +215,154 @@ def test_names_that_are_no_text_are_printed_all_the_same(tmp_path: Path, cli: Cl
     # the table, each figure above its interval, and the words
     assert re.search(r"logistic val +[01]\.\d{3} .*\n +1?\.\d{3}–", told.stdout)
     assert "Chosen on 12 images in val: logistic." in told.stdout
+
+
+@pytest.fixture(scope="module")
+def run(cache: Path) -> Path:
+    """A head fitted on the cache of two recipes, before it is compared."""
+    return fit_head(cache, "logistic", out=cache.parent / "runs" / "first").path
+
+
+def copied(run: Path, place: Path, old: str, new: str, file: str = PREDICTIONS) -> Path:
+    """Copy a run and change its file as if it had been fitted on other images."""
+    shutil.copytree(run, place)
+    text = (place / file).read_text()
+    changed = re.sub(old, new, text, flags=re.MULTILINE)
+    assert changed != text
+    (place / file).write_text(changed)
+    return place
+
+
+def test_a_run_has_the_figures_of_the_head_it_was_fitted_as(cache: Path, run: Path) -> None:
+    found = compare(cache, ["logistic", "centroid"], runs=[run])
+    by_name = {entry.name: entry for entry in found.entries}
+    assert by_name.keys() == {"logistic", "centroid", "first"}
+    earlier, now = by_name["first"], by_name["logistic"]
+    assert (earlier.run, now.run) == (str(run), "")
+    assert earlier.head == "logistic"
+    assert earlier.recipes == now.recipes
+    for split in ("val", "test"):
+        assert earlier.scores[split].figures == now.scores[split].figures
+        # each against the best, and the same number of tests to correct for
+        assert (found.best.name == "first") == (earlier.scores[split].against_best is None)
+        assert (found.best.name == "logistic") == (now.scores[split].against_best is None)
+    assert earlier.costs is None
+    assert now.costs is not None
+    assert not any("Not fitted on exactly" in line for line in found.findings.warnings)
+    records = [record for record in found.to_records() if record["entry"] == "first"]
+    assert [record["split"] for record in records] == ["val", "test"]
+    assert records[0]["run"] == str(run)
+    assert records[0]["fit_seconds"] is None
+    assert found.to_dict()["costs"]["first"] is None
+
+
+def test_runs_alone_are_compared_and_reported_without_fitting_anything(
+    cache: Path, run: Path, tmp_path: Path, cli: Cli
+) -> None:
+    other = fit_head(cache, "centroid", out=tmp_path / "first").path  # a folder of the same name
+    options = ("--run", run, "--run", other, "--run", run)
+    report, table = tmp_path / "report.html", tmp_path / "t.csv"
+    told = cli(
+        "compare", cache, "--heads", "", *options, "--report", report, "--out", table, "--json"
+    )
+    found = last_json(told)
+    heads = {entry["name"]: entry["head"] for entry in found["table"]}
+    assert heads == {str(run): "logistic", str(other): "centroid"}
+    page = report.read_text()
+    assert "Accuracy against time to fit" not in page
+    assert "Images whose features are alike" in page
+    with table.open(newline="") as lines:
+        written = list(csv.DictReader(lines))
+    assert [row["fit_seconds"] for row in written] == [""] * 4
+    curve = compare(cache, ["centroid"], runs=[run], learning_curve=True).curve
+    assert {point.entry for point in curve} == {"centroid"}
+
+
+def test_a_run_that_saw_other_images_is_a_row_with_its_reason(
+    cache: Path, run: Path, tmp_path: Path
+) -> None:
+    table = (run / PREDICTIONS).read_text()
+    judged = re.findall(r"^(\d+\.jpg),(c\d),(val|test)", table, re.MULTILINE)
+    path, label, split = judged[0]
+    other = next(name for name in ("c0", "c1", "c2") if name != label)
+    gone = copied(run, tmp_path / "gone", rf"^{path},.*\n", "")
+    trained = copied(
+        run, tmp_path / "trained", rf"^{path},{label},{split}", f"{path},{label},train"
+    )
+    relabelled = copied(run, tmp_path / "relabelled", rf"^{path},{label}", f"{path},{other}")
+    damaged = copied(run, tmp_path / "damaged", r"\d$", "nan")
+    classes = copied(run, tmp_path / "classes", '"c2"', '"d2"', "run.json")
+    untold = shutil.copytree(run, tmp_path / "untold")
+    (untold / PREDICTIONS).unlink()
+    for number, (folder, message) in enumerate(
+        [
+            (
+                gone,
+                rf"1 of {len(judged)} images in val and test are not in its predictions.csv \({path}\)",
+            ),
+            (
+                trained,
+                rf"1 of {len(judged)} images in val and test are in another split there \({path}\)",
+            ),
+            (relabelled, rf"1 of {len(judged)} images .* under another label there \({path}\)"),
+            (damaged, "predictions.csv is damaged"),
+            (
+                classes,
+                r"its classes are others: 1 only in the run \(d2\), 1 only in the comparison \(c2\)",
+            ),
+            (untold, r"no .*predictions\.csv"),
+        ]
+    ):
+        found = (
+            compare(cache, [], runs=[run, folder])
+            if number
+            else compare(cache, ["centroid"], runs=[folder])
+        )
+        entry = found.entries[-1]
+        assert (entry.name, dict(entry.scores)) == (folder.name, {})
+        assert re.search(message, entry.reason)
+        assert "bottleneck fit-head" in entry.reason
+        assert "\n" not in entry.reason
+        assert any(f"{folder.name} could not be compared" in line for line in found.words)
+    with pytest.raises(
+        BottleneckError, match=r"none of 2 entries can be compared; the first: 1 of"
+    ):
+        compare(cache, [], runs=[gone, trained])
+
+
+def test_a_run_split_by_another_seed_names_the_seed_that_mends_it(tmp_path: Path) -> None:
+    X, y = clusters(90, 3)
+    cache = write_cache(tmp_path / "c", X, [f"c{c}" for c in y], [None] * 90)
+    run = fit_head(cache, "centroid", seed=5, out=tmp_path / "run").path
+    with pytest.raises(BottleneckError, match="compare with --seed 5"):
+        compare(cache, [], runs=[run])
+    assert compare(cache, [], runs=[run], seed=5).best.name == "run"
+
+
+def test_a_run_fitted_on_more_images_is_compared_with_a_warning(cache: Path, run: Path) -> None:
+    found = compare([cache, cache.parent / "other"], ["centroid"], runs=[run])
+    assert next(entry for entry in found.entries if entry.name == "first").scores
+    (said,) = (line for line in found.findings.warnings if "Not fitted on exactly" in line)
+    assert str(run) in said
+
+
+def test_a_run_whose_classes_are_in_another_order_keeps_its_meaning(
+    cache: Path, run: Path, tmp_path: Path
+) -> None:
+    turned = shutil.copytree(run, tmp_path / "turned")
+    content = json.loads((turned / "run.json").read_text())
+    content["classes"] = content["classes"][::-1]
+    (turned / "run.json").write_text(json.dumps(content))
+    with (turned / PREDICTIONS).open(newline="") as lines:
+        table = [[*line[:5], *line[:4:-1]] for line in csv.reader(lines)]
+    with (turned / PREDICTIONS).open("w", newline="") as lines:
+        csv.writer(lines).writerows(table)
+    one, two = compare(cache, [], runs=[run, turned]).entries
+    assert one.scores["val"].figures == two.scores["val"].figures
+
+
+def test_a_run_that_is_not_there_is_refused_before_anything_is_fitted(
+    cache: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BottleneckError, match=r"no run at .*nowhere"):
+        compare(cache, ["logistic"], runs=[tmp_path / "nowhere"])
