@@ -10,10 +10,10 @@ from PIL import Image
 from bottleneck.cache.listing import read_listing
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.scan import digest_of
-from bottleneck.heads.fit import PREDICTIONS
 from bottleneck.images.decode import UnreadableImageError, decode
 from bottleneck.images.source import read_bytes
 from bottleneck.runs.run import Run
+from bottleneck.runs.table import PREDICTIONS
 
 # Enough for every class of a small set; to run a base on them takes seconds.
 COUNT = 8
