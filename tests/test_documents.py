@@ -21,15 +21,24 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # The ImageNet weights may not be within reach, and 299 pixels take long.
-QUICK = "--weights random --base mobilenet_0.25 --image-size 64"
+QUICK = "--weights random --base mobilenet_0.25 --image-size"
+SIZE = 64
+
+# Runs the largest of bases, which take no fewer pixels, and trains some of them.
+RECIPES = ROOT / "docs" / "recipes.md"
+LEAST = 75
 
 # Its examples run in processes that have nothing of ours, on what its command lines wrote:
 # tests/serve/test_serving.py
 ELSEWHERE = ROOT / "docs" / "serving.md"
-RUN_HERE = [document for document in DOCUMENTS if document != ELSEWHERE]
+RUN_HERE = [
+    pytest.param(document, marks=pytest.mark.long if document == RECIPES else ())
+    for document in DOCUMENTS
+    if document != ELSEWHERE
+]
 
 ids = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
-ids_here = [str(document.relative_to(ROOT)) for document in RUN_HERE]
+ids_here = [name for name in ids if name != "docs/serving.md"]
 
 
 @pytest.fixture
@@ -54,17 +63,18 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, photographs: list[Image.I
     return folder
 
 
-def run(folder: Path, line: str) -> None:
+def run(folder: Path, line: str, size: int = SIZE) -> None:
     """Run a command line in this process: most of what one of its own takes is to load TensorFlow."""
     program, command, *rest = shlex.split(line, comments=True)
     assert program == "bottleneck"
     if command == "extract":
-        rest = [*shlex.split(QUICK), *rest]  # what the line itself says comes later
+        rest = [*shlex.split(QUICK), str(size), *rest]  # what the line itself says comes later
     with contextlib.chdir(folder):
         done = CliRunner().invoke(build(command), [command, *rest])
     assert done.exit_code == 0, f"{line}: {done.exception!r} {done.output}"
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("document", RUN_HERE, ids=ids_here)
 def test_every_command_line_runs(document: Path, workplace: Path) -> None:
     for kind, text in BLOCK.findall(document.read_text()):
@@ -78,7 +88,7 @@ def test_every_command_line_runs(document: Path, workplace: Path) -> None:
                 target = shlex.split(line, comments=True)
                 subprocess.run([*target, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
             else:
-                run(workplace, line)
+                run(workplace, line, LEAST if document == RECIPES else SIZE)
 
 
 @pytest.mark.parametrize("document", RUN_HERE, ids=ids_here)
