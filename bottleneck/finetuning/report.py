@@ -113,7 +113,8 @@ def _page(run: Run, tuning: Tuning, lines: Sequence[Sequence[str]], curves: str)
     verdict = (
         "Fine-tuning did not beat the head in validation: the head is used for predictions."
         if tuning.best == HEAD
-        else "The fine-tuned network is right more often in validation than the head, and is used for predictions."
+        else "The fine-tuned network is better in validation than the head, by accuracy, then log loss: it is used for "
+        "predictions."
     )
     warnings = [f"Training ended early: {tuning.stopped}."] if tuning.stopped else []
     if run.random:
@@ -121,6 +122,11 @@ def _page(run: Run, tuning: Tuning, lines: Sequence[Sequence[str]], curves: str)
             "The base's weights were RANDOM: these figures say nothing of a trained base."
         )
     said = "".join(f"<p><strong>{html.escape(line)}</strong></p>" for line in warnings)
+    said_of_test = (
+        "The test split was measured once, at the end, and chose nothing."
+        if "test" in tuning.head_metrics
+        else "There is no test split: these figures are of images that were chosen by, and a little too good."
+    )
     recipe = run.recipes[0]
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -137,7 +143,7 @@ img {{ width: 100%; background: #fff; }}
 <h1>Fine-tuning {html.escape(recipe.base)}</h1>
 <p>{html.escape(verdict)}</p>{said}
 <p>{html.escape(f"Started with head {tuning.started_from} on {recipe.tap}; trained on {tuning.trained_on}.")}
-Chosen in the validation split; the test split was measured at the end and chose nothing.</p>
+{said_of_test}</p>
 <img alt="Loss and accuracy by epoch" src="data:image/png;base64,{curves}">
 <h2>Splits</h2>{_table(["split", "images", "head: accuracy / log loss", "fine-tuned"], metrics)}
 <h2>Stages</h2>{_table(["stage", "trained", "frozen", "best epoch", "before: accuracy / log loss", "after"], stages)}
