@@ -8,7 +8,7 @@ from typing import Literal
 from bottleneck.cache.features import Features, Located, locate
 from bottleneck.cache.listing import FILE_NAME as LISTING
 from bottleneck.cache.listing import Listing, read_listing
-from bottleneck.cache.recipe import Recipe, RecipeFile, read_recipe, recipe_folders
+from bottleneck.cache.recipe import PLAIN, Recipe, RecipeFile, read_recipe, recipe_folders
 from bottleneck.errors import BottleneckError
 
 
@@ -92,7 +92,8 @@ class FeatureCache:
     def find_recipe(self, recipe: Recipe | str | None = None) -> RecipeFile:
         """Find a recipe by its id, by the beginning of it, or by parts between its hyphens.
 
-        Without any, the only one there is, see `unnamed`.
+        Without any, the only one there is, see `unnamed`. Where a recipe fits and the same one with augmented
+        views, it is the latter, whose view 0 is the former's.
 
         Raises
         ------
@@ -106,6 +107,9 @@ class FeatureCache:
             for entry in (there if asked else self.unnamed)
             if entry.recipe.id.startswith(asked) or f"-{asked}-" in f"-{entry.recipe.id}-"
         ]
+        # views besides the plain one are kept under a recipe of their own, which stands for both
+        plain = {entry.recipe.of_view(0) for entry in found if entry.recipe.augmentation != PLAIN}
+        found = [entry for entry in found if entry.recipe not in plain]
         if len(found) != 1:
             listed = ", ".join(entry.recipe.id for entry in there) or "none"
             wrong = "several recipes fit" if found else f"no recipe {asked!r}"

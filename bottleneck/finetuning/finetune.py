@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 from filelock import FileLock, Timeout
 
+from bottleneck.bases.backbone import finalize_statistics
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction import conveyor
 from bottleneck.extraction.progress import Progress, no_progress
@@ -23,6 +24,7 @@ from bottleneck.finetuning.checkpoint import FILE_NAME as CHECKPOINT
 from bottleneck.finetuning.checkpoint import Epoch, State, read_checkpoint, write_checkpoint
 from bottleneck.finetuning.devices import using
 from bottleneck.finetuning.feed import Material
+from bottleneck.finetuning.graph import Graph, build_graph
 from bottleneck.finetuning.material import find_material
 from bottleneck.finetuning.plan import PLAN, Mode, Plan, find_plan
 from bottleneck.finetuning.prepare import Prepared, prepare, prove_assembled
@@ -163,7 +165,7 @@ def finetune(
                     progress,
                     tell,
                 )
-            found = _finish(folder, prepared, plan, material, model, state, settings)
+            found = _finish(folder, prepared, plan, material, state, settings)
             folder.rename(path)
     for name in (CHECKPOINT, PLAN, LOCK):
         (path / name).unlink(missing_ok=True)
@@ -209,12 +211,13 @@ def _finish(
     prepared: Prepared,
     plan: Plan,
     material: Material,
-    model: Any,
     state: State,
     settings: Settings,
 ) -> Run:
     """Write all that a run consists of."""
     assert state.start is not None
+    graph = _in_single(prepared)
+    model = make_model(graph, plan.cut, prepared.unfrozen[-1], settings)
     everything = np.arange(len(material.y))
     probabilities = predict(model, material, everything, settings.batch_size)
     tuned = {
@@ -243,7 +246,6 @@ def _finish(
         cache=str(prepared.cache.absolute()),
         tuning=tuning,
     )
-    graph = prepared.graph
     graph.body.trainable = graph.head.trainable = True  # whoever loads it decides for himself
     graph.whole().save(folder / MODEL)
     for file in prepared.source.glob("head.*"):
@@ -255,6 +257,21 @@ def _finish(
     write_history(folder, run, tuning, state.start, state.history)
     write_run(folder, run)
     return run
+
+
+def _in_single(prepared: Prepared) -> Graph:
+    """Give the graph in single precision, whatever it was trained in: not every machine has another."""
+    graph = prepared.graph
+    if prepared.precision == "float32":
+        return graph
+    wanted, recipe = prepared.wanted, prepared.recipe
+    size = recipe.image_size
+    again = build_graph(
+        wanted.base, wanted.weights, recipe.tap, recipe.pool, size, "float32", graph.head
+    )
+    again.body.set_weights(graph.body.get_weights())
+    finalize_statistics(again.body)
+    return again
 
 
 def _stages_done(prepared: Prepared, state: State) -> Iterator[TunedStage]:

@@ -187,6 +187,9 @@ def test_views_added_are_all_that_is_computed_and_the_plain_one_is_shared(
     assert len(np.unique(four.reshape(30, -1), axis=0)) == 30
     assert extract_here(few_images, cache, views=4, augment=AUGMENT).computed == 0
     assert extract_here(few_images, cache).computed == 0
+    # without a name, or by one that both have, it is the recipe that has all views
+    found = [FeatureCache(cache).find_recipe(name).recipe.id for name in (None, "mixed10")]
+    assert found == [augmented, augmented]
     other = extract_here(few_images, cache, views=1, augment="flip")
     assert (other.computed, other.recipes != report.recipes) == (6, True)
 

@@ -237,11 +237,33 @@ def test_it_trains_in_half_precision_with_weights_in_single(
     )
     assert losses(run.path) == sorted(losses(run.path), reverse=True)
     assert losses(run.path)[0] < float(history(tuned.path)[1]["loss"]) * 1.1
+    model = load_keras().models.load_model(run.path / "model.keras", safe_mode=True)
+    assert {layer.compute_dtype for layer in model.get_layer("mobilenet_0.25").layers} == {
+        "float32"
+    }
     assert {str(values.dtype) for values in weights(run.path).values()} <= {
         "float32",
         "int32",
         "uint32",
     }
+
+
+def test_it_is_compared_beside_the_head_it_started_from(
+    small_cache: Path, small_run: Path, tuned: FittedRun
+) -> None:
+    found = bottleneck.compare(small_cache, ["softmax"], runs=[small_run, tuned.path])
+    by_name = {entry.name: entry for entry in found.entries}
+    assert by_name.keys() == {"softmax", "run", "tuned"}
+    accuracy = by_name["tuned"].scores["val"].figures["accuracy"].value
+    assert accuracy == tuned.run.metrics["val"].accuracy
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["keras", "savedmodel", "onnx", "litert"])
+def test_it_is_exported_as_one_graph(kind: str, tuned: FittedRun, tmp_path: Path) -> None:
+    exported = bottleneck.export(tuned.path, tmp_path / "out", kind)
+    assert exported.check.largest_difference < 1e-4
+    assert "fine-tuned" in (exported.path / "README.md").read_text()
 
 
 def test_a_graph_that_does_not_give_the_heads_predictions_is_not_trained(
