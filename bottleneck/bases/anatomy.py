@@ -13,7 +13,7 @@ from bottleneck.bases.split import find_cuts
 from bottleneck.bases.weights import build_with_weights, find_weights
 
 # Images to a batch, and batches, when the time is taken; of these the fastest counts.
-_BATCH, _BATCHES = 4, 3
+BATCH, _BATCHES = 4, 3
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def describe_taps(base: Base, image_size: int, *, timed: bool = False) -> tuple[
     keras = load_keras()
     whole = build_with_weights(base, find_weights(base.file or "random"), image_size)
     parameters, work = whole.count_params(), multiply_adds(whole)
-    seconds = _seconds(whole) if timed else None
+    seconds = batch_seconds(whole) if timed else None
     taps = []
     for tap in base.taps if base.taps != (TOP,) else (*find_cuts(base, whole), TOP):
         below = keras.Model(whole.input, tap_tensor(base, whole, tap))
@@ -87,7 +87,7 @@ def describe_taps(base: Base, image_size: int, *, timed: bool = False) -> tuple[
                 parameters_above=parameters - below.count_params(),
                 multiply_adds_below=done,
                 multiply_adds_above=work - done,
-                time_below=None if seconds is None else min(_seconds(below) / seconds, 1.0),
+                time_below=None if seconds is None else min(batch_seconds(below) / seconds, 1.0),
                 bytes_pooled=4 * shape[-1],  # float32
                 bytes_map=2 * int(np.prod(shape)),  # float16, as maps are kept by default
             )
@@ -111,8 +111,9 @@ def _multiply_adds_of(layer: Any) -> int:
     return int(places * sum(np.prod(kernel.shape) for kernel in kernels))
 
 
-def _seconds(model: Any) -> float:
-    pixels = np.zeros((_BATCH, *model.input_shape[1:]), np.float32)
+def batch_seconds(model: Any) -> float:
+    """Measure how long a model takes for a batch of `BATCH` images, in inference."""
+    pixels = np.zeros((BATCH, *model.input_shape[1:]), np.float32)
     model.predict_on_batch(pixels)  # the first one builds the graph
     taken = []
     for _ in range(_BATCHES):

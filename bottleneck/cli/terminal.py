@@ -55,6 +55,8 @@ def show_messages() -> None:
     logger = logging.getLogger("bottleneck")
     logger.setLevel(logging.INFO)
     logger.addHandler(_Messages())
+    # it warns of each model that is traced anew, which those of stages and cuts are by design
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def set_debug(wanted: bool) -> None:

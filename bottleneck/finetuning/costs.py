@@ -1,17 +1,13 @@
 """What fine-tuning will cost: time for each epoch, live and from the cache, and room on the disk."""
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from bottleneck.bases.anatomy import multiply_adds
+from bottleneck.bases.anatomy import BATCH, batch_seconds, multiply_adds
 from bottleneck.bases.split import split_at
 from bottleneck.finetuning.graph import Graph
-
-# Images to a batch, and batches, when the time of the base is taken; the fastest counts.
-_BATCH, _BATCHES = 8, 2
 
 # To train a layer takes the gradient of what it gives and of its weights, each about as much work as the
 # layer itself.
@@ -45,15 +41,7 @@ class Cost:
 
 def base_rate(graph: Graph) -> float:
     """Measure how many multiply-adds of the base are done in a second."""
-    model = graph.from_pixels()
-    pixels = np.zeros((_BATCH, *model.input_shape[1:]), np.uint8)
-    model.predict_on_batch(pixels)  # the first one builds the graph
-    taken = []
-    for _ in range(_BATCHES):
-        started = time.perf_counter()
-        model.predict_on_batch(pixels)
-        taken.append(time.perf_counter() - started)
-    return _BATCH * multiply_adds(graph.body) / min(taken)
+    return BATCH * multiply_adds(graph.body) / batch_seconds(graph.body)
 
 
 def predict_costs(

@@ -239,6 +239,7 @@ def _finish(
     )
     run = dataclasses.replace(
         prepared.run,
+        weights_paths=(prepared.wanted.weights.name,),
         metrics=tuned if best == TUNED else before,
         versions=find_versions(),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

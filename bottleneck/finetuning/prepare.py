@@ -130,6 +130,10 @@ def prepare(
     if settings.dropout is not None:
         layers = _with_dropout(layers, settings)
     wanted = choose_known([recipe], run.weights_paths[0], weights)
+    if wanted.base.file is not None and settings.precision != "float32":
+        raise BottleneckError(
+            f"{wanted.base.file} computes in what its layers were saved with; leave --precision out"
+        )
     step = f"loading {wanted.base.name}"
     progress(step, 0, 0)
     graph = build_graph(
