@@ -36,7 +36,7 @@ class OpenvinoEngine:
     ------
     BottleneckError
         Keras has another backend than TensorFlow, whose graph is converted; the network computes in
-        less than float32; or OpenVINO does not know one of its layers.
+        less than float32; its weights are not all numbers; or OpenVINO does not know one of its layers.
     """
 
     name = "openvino"
@@ -109,6 +109,9 @@ def convert(network: Network) -> Any:
     backend = load_keras().backend.backend()
     if backend != "tensorflow":
         raise _cannot(f"run a base whose Keras has the backend {backend}")
+    if not all(np.isfinite(np.asarray(variable)).all() for variable in network.model.weights):
+        # its maximum of NaN and 0 is 0: wrong weights would give features that look right
+        raise _cannot("be used with weights that are not all numbers, for it does not pass them on")
     graph = constant_graph(network).graph
     kinds = {t.dtype.name for operation in graph.get_operations() for t in operation.outputs}
     if reduced := kinds & {"float16", "bfloat16"}:

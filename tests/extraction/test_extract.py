@@ -48,6 +48,7 @@ def test_the_report_adds_up(few_images: Path, tmp_path: Path) -> None:
         "images_per_second",
         "stages",
         "held_back_by",
+        "engine",
     }
 
 
