@@ -81,7 +81,7 @@ def finetune(
     ] = None,
     warm_up: Annotated[
         float | None,
-        _training(help="Share of a stage in which the rate rises.", show_default="0.1"),
+        _training(help="Share of a stage in which the rate rises.", show_default="0.3"),
     ] = None,
     decay: Annotated[
         Decay | None, _training(help="How the rate falls then.", show_default="cosine")

@@ -63,8 +63,9 @@ class Settings:
     batch_size: int = 32
     # As Clark et al. 2020 (ELECTRA) and Bao et al. 2022 (BEiT) use it, layer by layer, near 0.9.
     layer_decay: float = 0.9
-    # Goyal et al. 2017: what is new must not tear at what was learnt before.
-    warm_up: float = 0.1
+    # Adam's first steps are as long as the rate allows whatever the gradient is, until it has seen enough of
+    # them (Ma and Yarats 2021, On the adequacy of untuned warmup); a stage may have but a few dozen steps.
+    warm_up: float = 0.3
     decay: Decay = "cosine"
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
