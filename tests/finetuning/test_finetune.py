@@ -235,7 +235,8 @@ def test_it_trains_in_half_precision_with_weights_in_single(
     run = bottleneck.finetune(
         small_run, "conv_pw_12:3@1e-3", settings, mode="live", out=tmp_path / "run"
     )
-    assert losses(run.path) == sorted(losses(run.path), reverse=True)
+    # the first steps in float16 only find by how much gradients can be scaled
+    assert losses(run.path)[-1] < losses(run.path)[0]
     assert losses(run.path)[0] < float(history(tuned.path)[1]["loss"]) * 1.1
     model = load_keras().models.load_model(run.path / "model.keras", safe_mode=True)
     assert {layer.compute_dtype for layer in model.get_layer("mobilenet_0.25").layers} == {
