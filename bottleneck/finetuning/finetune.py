@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -165,7 +165,7 @@ def finetune(
                     progress,
                     tell,
                 )
-            found = _finish(folder, prepared, plan, material, state, settings)
+            found = _finish(folder, prepared, plan, material, model, state, settings)
             folder.rename(path)
     for name in (CHECKPOINT, PLAN, LOCK):
         (path / name).unlink(missing_ok=True)
@@ -211,13 +211,16 @@ def _finish(
     prepared: Prepared,
     plan: Plan,
     material: Material,
+    model: Any,
     state: State,
     settings: Settings,
 ) -> Run:
     """Write all that a run consists of."""
     assert state.start is not None
-    graph = _in_single(prepared)
-    model = make_model(graph, plan.cut, prepared.unfrozen[-1], settings)
+    graph = prepared.graph
+    if prepared.precision != "float32":
+        graph = _in_single(prepared)
+        model = make_model(graph, plan.cut, prepared.unfrozen[-1], settings)
     everything = np.arange(len(material.y))
     probabilities = predict(model, material, everything, settings.batch_size)
     tuned = {
@@ -261,11 +264,8 @@ def _finish(
 
 
 def _in_single(prepared: Prepared) -> Graph:
-    """Give the graph in single precision, whatever it was trained in: not every machine has another."""
-    graph = prepared.graph
-    if prepared.precision == "float32":
-        return graph
-    wanted, recipe = prepared.wanted, prepared.recipe
+    """Make the graph anew in single precision, for not every machine has another."""
+    graph, wanted, recipe = prepared.graph, prepared.wanted, prepared.recipe
     size = recipe.image_size
     again = build_graph(
         wanted.base, wanted.weights, recipe.tap, recipe.pool, size, "float32", graph.head
