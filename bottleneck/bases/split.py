@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from typing import Any
 
 from bottleneck.bases.backend import load_keras
@@ -56,16 +55,14 @@ def split_at(base: Base, model: Any, tap: str) -> tuple[Any, Any]:
         ) from error
 
 
-def find_cuts(base: Base, model: Any) -> tuple[str, ...]:
+def find_cuts(model: Any) -> tuple[str, ...]:
     """Find layers a model of a base can be cut at: the highest at each size of the map.
 
-    Only layers that everything goes through, and that are called the same every time the network is
-    built. Maps as large as the pictures or as small as the top's are left out, and those made larger by
-    padding.
+    Only layers that everything goes through. Maps as large as the pictures or as small as the top's are
+    left out, and those made larger by padding.
 
     Parameters
     ----------
-    base : Base
     model : keras.Model
         As `bottleneck.bases.weights.build_with_weights` gives it.
 
@@ -79,7 +76,7 @@ def find_cuts(base: Base, model: Any) -> tuple[str, ...]:
     >>> from bottleneck.bases.registry import find_base
     >>> from bottleneck.bases.weights import build_with_weights, find_weights
     >>> resnet = find_base("ResNet50")
-    >>> find_cuts(resnet, build_with_weights(resnet, find_weights("random"), image_size=64))
+    >>> find_cuts(build_with_weights(resnet, find_weights("random"), image_size=64))
     ('conv1_relu', 'conv2_block3_out', 'conv3_block4_out', 'conv4_block6_out')
     """
     keras = load_keras()
@@ -90,11 +87,8 @@ def find_cuts(base: Base, model: Any) -> tuple[str, ...]:
     for place, layer in enumerate(operations[:-1]):
         if not isinstance(layer, keras.layers.Layer) or reached[place] > place:
             continue
-        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
-        # what is called after its class alone has another number the next time; in a file it has not
-        passing = base.file is None and re.fullmatch(rf"{kind}(_\d+)?", layer.name)
         shape = layer.output.shape
-        if len(shape) == 4 and math.prod(shape[1:3]) <= smallest and not passing:
+        if len(shape) == 4 and math.prod(shape[1:3]) <= smallest:
             smallest = math.prod(shape[1:3])
             highest[smallest] = layer.name
     highest.pop(math.prod(model.output_shape[1:3]), None)

@@ -114,16 +114,18 @@ def build_with_weights(base: Base, source: WeightsSource, image_size: int) -> An
     shape = (image_size, image_size, 3)
     builder = _builder(base)
     if source.kind == "imagenet" and base.hub is None:
-        return _with_imagenet(base, builder, shape)
-    # looked for before the network is built, which takes a while
-    public = _from_hub(base, base.hub) if source.kind == "imagenet" and base.hub else None
-    model = _build_empty(base, builder, shape)
-    if public is not None:
-        fill_inception_v4(model, read_safetensors(public), public)
-    elif source.kind == "random":
-        _fill_randomly(model, int(source.name.removeprefix("random-")))
+        model = _with_imagenet(base, builder, shape)
     else:
-        _fill_from_file(model, base, Path(source.name))
+        # looked for before the network is built, which takes a while
+        public = _from_hub(base, base.hub) if source.kind == "imagenet" and base.hub else None
+        model = _build_empty(base, builder, shape)
+        if public is not None:
+            fill_inception_v4(model, read_safetensors(public), public)
+        elif source.kind == "random":
+            _fill_randomly(model, int(source.name.removeprefix("random-")))
+        else:
+            _fill_from_file(model, base, Path(source.name))
+    _count_names_from_zero(model)
     return model
 
 
@@ -141,6 +143,25 @@ def _build_empty(base: Base, builder: Any, shape: tuple[int, int, int]) -> Any:
     finally:
         random.setstate(drawn)  # Keras took from it for initial values that are overwritten now
     return model
+
+
+def _count_names_from_zero(model: Any) -> None:
+    """Name layers as they are in the first network a process builds.
+
+    Keras numbers layers without a name through the life of the process, and a tap is named by its layer.
+    """
+    numbered = [
+        (operation, kind, int(number or 0))
+        for operation in model.operations
+        for kind, number in re.findall(r"^(.+?)(?:_(\d+))?$", operation.name)
+        if kind == _snake_case(type(operation).__name__)
+    ]
+    first: dict[str, int] = {}
+    for _, kind, number in numbered:
+        first[kind] = min(number, first.get(kind, number))
+    for operation, kind, number in numbered:
+        count = number - first[kind]
+        operation.name = f"{kind}_{count}" if count else kind
 
 
 def _scale_normalised(model: Any, scale: list[float]) -> Any:
@@ -307,7 +328,7 @@ def _match_by_path(model: Any, file: h5py.Group) -> Iterator[_Pair]:
 def _paths(model: Any) -> Iterator[tuple[str, Any]]:
     counts: Counter[str] = Counter()
     for layer in model.layers:
-        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+        kind = _snake_case(type(layer).__name__)
         name = f"{kind}_{counts[kind]}" if counts[kind] else kind
         counts[kind] += 1
         if hasattr(layer, "layers"):
@@ -316,6 +337,12 @@ def _paths(model: Any) -> Iterator[tuple[str, Any]]:
             within = ((f"vars/{i}", variable) for i, variable in enumerate(layer.weights))
         for path, variable in within:
             yield f"layers/{name}/{path}", variable
+
+
+def _snake_case(name: str) -> str:
+    """Write a class as Keras does where it names a layer after it: ``Conv2DTranspose`` is ``conv2d_transpose``."""
+    parted = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", parted).lower()
 
 
 def _match_legacy(model: Any, file: h5py.Group) -> Iterator[_Pair]:

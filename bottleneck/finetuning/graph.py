@@ -51,7 +51,7 @@ class Graph:
     @property
     def taps(self) -> tuple[str, ...]:
         """Taps below that of the features, at which the base can be cut; from the highest down."""
-        names = self.base.taps if self.base.taps != (TOP,) else find_cuts(self.base, self.body)
+        names = self.base.taps if self.base.taps != (TOP,) else find_cuts(self.body)
         known = [name for name in names if name != self.tap and _is_in(self.base, self.body, name)]
         return tuple(reversed(known))
 

@@ -128,7 +128,7 @@ def operations(model: Any) -> set[int]:
 def cuts(base: Base, model: Any) -> list[str]:
     """Every tap of the bases that are cut most; of the others the first, one in between, and a high one."""
     if base.taps == (TOP,):
-        return list(find_cuts(base, model))
+        return list(find_cuts(model))
     in_full = {"inception_v3", "inception_v4", "inception_resnet_v2", "vgg16", "resnet50"}
     step = 1 if base.name in in_full else max(len(base.taps) // 2 - 1, 1)
     return list(base.taps[:-1:step])  # above the last there is nothing

@@ -1,6 +1,7 @@
 """Weights are found, read from every container, told apart by digest, and refused in one line."""
 
 import hashlib
+import json
 import os
 import random
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from bottleneck.bases.backend import load_keras
 from bottleneck.bases.base import Base
-from bottleneck.bases.registry import BASES
+from bottleneck.bases.registry import BASES, find_base
 from bottleneck.bases.weights import build_with_weights, find_weights, tensor_digest
 from bottleneck.errors import BottleneckError
 
@@ -422,3 +423,23 @@ def test_the_partial_inception_weights_are_read_as_keras_reads_them(
 def test_real_weights_of_mobilenet_are_refused_for_inception(shared: Path) -> None:
     file = shared / "data/weights/mobilenet_0.75_224_notop.weights.h5"
     assert "does not hold the weights of inception_v3" in refusal(file, INCEPTION)
+
+
+def test_layers_have_the_names_keras_gives_in_a_fresh_process_however_much_was_built_before() -> (
+    None
+):
+    program = (
+        "from bottleneck.bases.backend import load_keras; import json; "
+        "model = load_keras().applications.{0}(weights=None, include_top=False, input_shape=({1}, {1}, 3)); "
+        "print(json.dumps([each.name for each in model.operations]))"
+    )
+    for name, size in (("InceptionV3", 75), ("NASNetMobile", 64)):
+        fresh = subprocess.run(
+            [sys.executable, "-c", program.format(name, size)],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        base = find_base(name)
+        for _ in range(2):
+            model = build_with_weights(base, find_weights("random"), size)
+        assert [each.name for each in model.operations] == json.loads(fresh.stdout)
