@@ -68,13 +68,13 @@ class Listing:
 
     Attributes
     ----------
-    root : Path
-        The folder that relative paths start from.
+    root : str
+        What relative paths start from: a folder's absolute path.
     rows : tuple of Row
         In the order of the source.
     """
 
-    root: Path
+    root: str
     rows: tuple[Row, ...]
 
     @cached_property
@@ -177,7 +177,7 @@ def read_listing(folder: Path) -> Listing | None:
         values = zip(*(lists[name] for name in Row._fields), strict=True)
         # Row._make does this too, and takes three times as long
         rows = tuple(map(tuple.__new__, itertools.repeat(Row), values))
-    return Listing(Path(os.fsdecode(root)), rows)
+    return Listing(os.fsdecode(root), rows)
 
 
 def _columns(file: Any, version: int) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def info(cache: options.Cache, json: options.Json = False, debug: options.Debug 
 def _info_dict(found: CacheInfo) -> dict[str, Any]:
     listing = found.listing
     return {
-        "root": None if listing is None else str(listing.root),
+        "root": None if listing is None else listing.root,
         "images": 0 if listing is None else len(listing.rows),
         "ok": 0 if listing is None else len(listing.ok),
         "failed": []

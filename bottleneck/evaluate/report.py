@@ -48,7 +48,7 @@ def write_report(
     probabilities: Mapping[str, NDArray[np.float32]],
     fit: Fit,
     split: Split,
-    root: Path,
+    root: str,
     progress: Progress,
 ) -> None:
     """Write the report.
@@ -64,7 +64,7 @@ def write_report(
     fit : {"squash", "crop"}
         How its recipe brings pictures to a square.
     split : Split
-    root : Path
+    root : str
         The folder that paths of images start from.
     progress : callable
 

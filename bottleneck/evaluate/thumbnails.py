@@ -6,13 +6,13 @@ import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from PIL import Image
 
 from bottleneck.cache.listing import Row
 from bottleneck.extraction.progress import Progress
 from bottleneck.images.decode import Fit, UnreadableImageError, decode, pixel_limit
+from bottleneck.images.place import Place, open_place
 
 # Large enough to tell an ant from a bee; some 2 kB each.
 SIDE = 88
@@ -20,14 +20,14 @@ _QUALITY = 72
 
 
 def thumbnails(
-    root: Path, rows: Sequence[Row], fit: Fit, progress: Progress
+    root: str, rows: Sequence[Row], fit: Fit, progress: Progress
 ) -> dict[str, str | None]:
     """Make a small picture of each image, as its base saw it.
 
     Parameters
     ----------
-    root : Path
-        The folder that relative paths start from.
+    root : str
+        What paths start from.
     rows : sequence of Row
     fit : {"squash", "crop"}
         How the recipe brings pictures to a square.
@@ -40,20 +40,21 @@ def thumbnails(
     """
     wanted = list({row.digest: row for row in rows}.values())
     found: dict[str, str | None] = {}
+    place = open_place(root)
     with pixel_limit(), ThreadPoolExecutor(os.cpu_count()) as threads:
-        made = threads.map(lambda row: _thumbnail(root / row.path, row, fit), wanted)
+        made = threads.map(lambda row: _thumbnail(place, row, fit), wanted)
         for row, address in zip(wanted, made, strict=True):
             found[row.digest] = address
             progress("thumbnails", len(found), len(wanted))
     return found
 
 
-def _thumbnail(file: Path, row: Row, fit: Fit) -> str | None:
+def _thumbnail(place: Place, row: Row, fit: Fit) -> str | None:
     try:
-        # a pipe would never end, and what is of another size need not be read
-        if not file.is_file() or row.size not in (-1, file.stat().st_size):
+        # what is of another size need not be read
+        if row.size not in (-1, place.stamp(row.path)[0]):
             return None
-        data = file.read_bytes()
+        data = place.read(row.path)
         if hashlib.sha256(data).hexdigest() != row.digest:
             return None
         pixels = decode(data, SIDE, fit)

@@ -29,7 +29,7 @@ from bottleneck.extraction.sealer import Key, Sealer
 from bottleneck.extraction.tally import Tally
 from bottleneck.images.augment import make_view, parse_augmentation
 from bottleneck.images.decode import MAX_PIXELS, UnreadableImageError, decode, pixel_limit
-from bottleneck.images.source import read_bytes
+from bottleneck.images.place import Place, open_place
 
 # Images to a batch. On two CPU cores the rate does not depend on it between 8 and 32; a small one
 # wastes less on the padding of the last.
@@ -104,7 +104,7 @@ def rows_per_task(bytes_per_row: int, batch_size: int) -> int:
 def run_task(
     task: Task,
     *,
-    root: Path,
+    root: str,
     features: Path,
     targets: Sequence[Target],
     engine: Engine,
@@ -117,8 +117,8 @@ def run_task(
     Parameters
     ----------
     task : Task
-    root : Path
-        The folder the task's paths start from.
+    root : str
+        What the task's paths start from.
     features : Path
         The folder of the recipes' folders, where the shards go.
     targets : sequence of Target
@@ -161,7 +161,7 @@ def run_task(
 
     with pixel_limit(), contextlib.closing(sealer):
         try:
-            pictures = _decode_ahead(decoders, task, root, targets, settings, tally)
+            pictures = _decode_ahead(decoders, task, open_place(root), targets, settings, tally)
             views = itertools.chain.from_iterable(map(_views_of, pictures))
             while batch := list(itertools.islice(views, settings.batch_size)):
                 usable = [(key, square) for key, square in batch if square is not None]
@@ -227,7 +227,7 @@ def _views_of(picture: _Picture) -> list[tuple[Key, NDArray[np.uint8] | None]]:
 def _decode_ahead(
     pool: ThreadPoolExecutor,
     task: Task,
-    root: Path,
+    place: Place,
     targets: Sequence[Target],
     settings: Settings,
     tally: Tally,
@@ -239,7 +239,7 @@ def _decode_ahead(
 
     def prepare(item: Item) -> _Picture:
         started = time.perf_counter()
-        data, unreadable = _read(item, root)
+        data, unreadable = _read(item, place)
         read = time.perf_counter()
         pixels, undecodable = None, ""
         if data is not None:
@@ -272,11 +272,11 @@ def _decode_ahead(
         yield picture
 
 
-def _read(item: Item, root: Path) -> tuple[bytes | None, dict[str, str]]:
+def _read(item: Item, place: Place) -> tuple[bytes | None, dict[str, str]]:
     unreadable = {}
     for path in item.paths:
         try:
-            data = read_bytes(root / path)
+            data = place.read(path)
         except UnreadableImageError as error:
             unreadable[path] = str(error)
             continue

@@ -157,7 +157,7 @@ def _refuse_full_disk(
 
 def _compute(
     items: list[Item],
-    root: Path,
+    root: str,
     cache: Path,
     targets: list[Target],
     engine: Engine,

@@ -1,15 +1,14 @@
 """Which bytes the images hold: hashed where they may have changed, remembered where not."""
 
 import hashlib
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from bottleneck.cache.listing import FAILED, OK, Listing, Row
 from bottleneck.extraction.progress import Progress
 from bottleneck.images.decode import UnreadableImageError
-from bottleneck.images.source import ImageFile, ImageSet, read_bytes, why_unreadable
+from bottleneck.images.place import Place, open_place
+from bottleneck.images.source import ImageFile, ImageSet
 
 # A file changed twice within one tick of the file system's clock looks unchanged after the second
 # time. Ticks last up to 10 ms on Linux; a file modified this shortly before it was read is read again.
@@ -48,7 +47,7 @@ def scan(
     """
     same_place = known is not None and known.root == images.root
     before = {row.path: row for row in known.rows} if known and same_place else {}
-    root = str(images.root)
+    place = open_place(images.root)
     rows: list[Row | None] = []
     for path, label, split, _, stamp in images.files:
         row = before.get(path)
@@ -66,7 +65,7 @@ def scan(
 
     def look(numbers: list[int]) -> list[Row]:
         files = [images.files[number] for number in numbers]
-        return [_look(root, file, before.get(file.path), retry_failed) for file in files]
+        return [_look(place, file, before.get(file.path), retry_failed) for file in files]
 
     done = len(rows) - len(rest)
     parts = [rest[n : n + _AT_ONCE] for n in range(0, len(rest), _AT_ONCE)]
@@ -82,19 +81,14 @@ def scan(
     return Listing(images.root, tuple(row for row in rows if row is not None))
 
 
-def _look(root: str, file: ImageFile, before: Row | None, retry_failed: bool) -> Row:
+def _look(place: Place, file: ImageFile, before: Row | None, retry_failed: bool) -> Row:
     row = Row(file.path, label=file.label, split=file.split)
     if file.problem is not None:
         return row._replace(status=FAILED, reason=file.problem)
-    # by strings: of pictures named by a CSV that have not changed this is all there is to do, and Path
-    # takes longer
-    path = os.path.join(root, file.path)  # noqa: PTH118
-    if (stamp := file.stamp) is None:
-        try:
-            found = os.stat(path)  # noqa: PTH116
-        except OSError as error:
-            return row._replace(status=FAILED, reason=why_unreadable(Path(path), error))
-        stamp = (found.st_size, found.st_mtime_ns)
+    try:
+        stamp = place.stamp(file.path) if file.stamp is None else file.stamp
+    except UnreadableImageError as error:
+        return row._replace(status=FAILED, reason=str(error))
     size, mtime_ns = stamp
     if before and before.digest and stamp == (before.size, before.mtime_ns):
         retried = before.status == FAILED and retry_failed
@@ -109,7 +103,7 @@ def _look(root: str, file: ImageFile, before: Row | None, retry_failed: bool) ->
         )
     now = time.time_ns()
     try:
-        data = read_bytes(Path(path))
+        data = place.read(file.path)
     except UnreadableImageError as error:
         return row._replace(status=FAILED, reason=str(error))
     settled = mtime_ns < now - _CLOCK_TICK_NS and len(data) == size

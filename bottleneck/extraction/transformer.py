@@ -183,7 +183,7 @@ def _list(
         raise BottleneckError("BottleneckFeatures was given no pictures; it takes one or more")
     if all(isinstance(x, (str, os.PathLike)) for x in X):
         # every path absolute: a set has one root, and these come from anywhere
-        root = Path(Path.cwd().anchor)
+        root = Path.cwd().anchor
         files = tuple(ImageFile(str(Path(x).absolute())) for x in X)
         whole = read_listing(cache) or Listing(root, ())
         # a cache that was made of a folder keeps the listing of that folder
@@ -209,7 +209,7 @@ def _list(
     for row, content in zip(rows, contents, strict=True):
         if row.digest in missing:
             (scratch / row.path).write_bytes(content)
-    return Listing(scratch, tuple(rows)), None
+    return Listing(str(scratch), tuple(rows)), None
 
 
 def _ppm(x: Any) -> bytes:

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +16,7 @@ from bottleneck.extraction.scan import digest_of
 from bottleneck.heads.probabilities import read_finite
 from bottleneck.images.augment import Augmentation, make_view
 from bottleneck.images.decode import Fit, UnreadableImageError, decode, pixel_limit
-from bottleneck.images.source import read_bytes
+from bottleneck.images.place import open_place
 
 
 class Feed(Protocol):
@@ -40,8 +39,8 @@ class Pictures:
 
     Attributes
     ----------
-    root : Path
-        The folder that paths start from.
+    root : str
+        What paths start from.
     rows : tuple of Row
     size : int
         Side of the square shown to the base, in pixels.
@@ -53,7 +52,7 @@ class Pictures:
     max_pixels : int
     """
 
-    root: Path
+    root: str
     rows: tuple[Row, ...]
     size: int
     fit: Fit
@@ -82,14 +81,14 @@ class Pictures:
     def _picture(self, number: int, view: int) -> NDArray[np.uint8]:
         row = self.rows[number]
         try:
-            data = read_bytes(self.root / row.path)
+            data = open_place(self.root).read(row.path)
             if digest_of(data) != row.digest:
                 raise UnreadableImageError("it is another picture than the cache knows")  # noqa: TRY301
             pixels = decode(data, self.size, self.fit, self.max_pixels)
         except UnreadableImageError as error:
             raise BottleneckError(
-                f"{self.root / row.path}: {error}; fine-tuning needs the pictures the head was fitted on: put it back, "
-                "or run bottleneck extract and fit-head again"
+                f"{row.path} in {self.root}: {error}; fine-tuning needs the pictures the head was fitted on: put it "
+                "back, or run bottleneck extract and fit-head again"
             ) from error
         return make_view(pixels, self.augmentation, row.digest, view)
 

@@ -1,10 +1,8 @@
 """Where pictures come from: a folder tree, a flat folder, a CSV file or a single picture."""
 
 import csv
-import errno
 import itertools
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bottleneck.errors import BottleneckError
-from bottleneck.images.decode import UnreadableImageError
+from bottleneck.images.place import Stamp
 
 EXTENSIONS = frozenset(
     [
@@ -63,15 +61,15 @@ class ImageFile(NamedTuple):
         The part of the data it was assigned to, where the source says so.
     problem : str or None
         Why it cannot be read, where that is plain from the folder alone (a link loop).
-    stamp : tuple of int or None
-        Size in bytes and time of modification in nanoseconds, where they were looked at.
+    stamp : Stamp or None
+        Where it was looked at.
     """
 
     path: str
     label: str | None = None
     split: str | None = None
     problem: str | None = None
-    stamp: tuple[int, int] | None = None
+    stamp: Stamp | None = None
 
 
 @dataclass(frozen=True)
@@ -80,15 +78,15 @@ class ImageSet:
 
     Attributes
     ----------
-    root : Path
-        Absolute; the folder that relative paths start from.
+    root : str
+        What paths start from, see `bottleneck.images.place.open_place`.
     files : tuple of ImageFile
         Sorted by path for folders, in the order of the rows for a CSV.
     ignored : tuple of str
         Extensions of the files passed over because they are not those of pictures, each once.
     """
 
-    root: Path
+    root: str
     files: tuple[ImageFile, ...]
     ignored: tuple[str, ...] = ()
 
@@ -155,7 +153,7 @@ def read_source(
     elif place.is_dir():
         images = _read_folder(place)
     else:
-        images = ImageSet(place.parent.resolve(), (ImageFile(place.name),))
+        images = ImageSet(str(place.parent.resolve()), (ImageFile(place.name),))
     if not images.files:
         passed = f"; files passed over: {', '.join(images.ignored)}" if images.ignored else ""
         raise BottleneckError(
@@ -169,7 +167,7 @@ def read_source(
 
 # A picture or what stands in its place: path, the folder it lies in, problem, stamp. No class of its
 # own: there are as many as there are pictures, and to make a bare tuple takes a tenth of the time.
-_Found = tuple[str, str, str | None, tuple[int, int] | None]
+_Found = tuple[str, str, str | None, Stamp | None]
 
 
 def _read_folder(top: Path) -> ImageSet:
@@ -187,7 +185,7 @@ def _read_folder(top: Path) -> ImageSet:
     fields = ((path, *of_folder[folder], problem, stamp) for path, folder, problem, stamp in found)
     # ImageFile(*fields) does this too, and takes three times as long
     files = map(tuple.__new__, itertools.repeat(ImageFile), fields)
-    return ImageSet(top.resolve(), tuple(files), tuple(sorted(ignored)))
+    return ImageSet(str(top.resolve()), tuple(files), tuple(sorted(ignored)))
 
 
 def _label_and_split(parts: list[str], names_splits: bool) -> tuple[str | None, str | None]:
@@ -303,7 +301,7 @@ def _read_csv(
         lines_of.setdefault(path, line)
     if not skip_missing:
         _refuse_missing(file, root, list(files))
-    return ImageSet(root, tuple(files.values()))
+    return ImageSet(str(root), tuple(files.values()))
 
 
 def _require_column(file: Path, header: list[str], column: str, option: str) -> None:
@@ -345,36 +343,3 @@ def _refuse_missing(file: Path, root: Path, paths: list[str]) -> None:
             f"{file} names {len(missing)} of {len(paths)} files that do not exist below {root}, the first "
             f"{missing[0]!r}; say where they are with --root, or go on without them with --skip-missing"
         )
-
-
-# --- reading one file
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a whole file, or say in plain words why that cannot be done.
-
-    Raises
-    ------
-    UnreadableImageError
-        The file is missing, no regular file, or may not be read.
-    """
-    try:
-        # asked before opening: to open a named pipe is to wait until somebody writes to it
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UnreadableImageError("not a regular file")
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableImageError(why_unreadable(path, error)) from error
-
-
-def why_unreadable(path: Path, error: OSError) -> str:
-    """Put into words why the operating system did not give us a file."""
-    if isinstance(error, FileNotFoundError):
-        if path.is_symlink():
-            return f"broken link: {os.readlink(path)!r} does not exist"
-        return "no such file: it was moved or deleted"
-    if isinstance(error, PermissionError):
-        return "no permission to read the file"
-    if error.errno == errno.ELOOP:
-        return "link loop: the link leads back to itself"
-    return f"cannot be read: {error.strerror}"

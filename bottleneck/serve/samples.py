@@ -11,7 +11,7 @@ from bottleneck.cache.listing import read_listing
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.scan import digest_of
 from bottleneck.images.decode import UnreadableImageError, decode
-from bottleneck.images.source import read_bytes
+from bottleneck.images.place import open_place
 from bottleneck.runs.run import Run
 from bottleneck.runs.table import PREDICTIONS
 
@@ -67,7 +67,7 @@ def _own(run: Run, folder: Path) -> Iterator[bytes]:
     for place in np.linspace(0, len(paths) - 1, min(COUNT, len(paths)), dtype=int):
         path = paths[place]
         try:
-            data = read_bytes(listing.root / path)
+            data = open_place(listing.root).read(path)
             if digest_of(data) == digests.get(path):
                 decode(data, recipe.image_size, recipe.fit)
                 yield data

@@ -18,7 +18,7 @@ def cache(tmp_path: Path) -> FeatureCache:
 
 
 def keep(cache: FeatureCache, count: int) -> None:
-    write_listing(cache.path, Listing(cache.path, cache.listing.rows[:count]))
+    write_listing(cache.path, Listing(str(cache.path), cache.listing.rows[:count]))
 
 
 def test_nothing_is_removed_where_all_is_listed(cache: FeatureCache) -> None:

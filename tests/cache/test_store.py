@@ -30,7 +30,7 @@ def build(path: Path, rows_per_shard: int = 7) -> Path:
     ]
     copy = rows[4]._replace(path="copy of 04.jpg", label=None)
     broken = Row("broken.jpg", status=FAILED, reason="truncated", label="even")
-    write_listing(path, Listing(path, (*rows, copy, broken)))
+    write_listing(path, Listing(str(path), (*rows, copy, broken)))
     return path
 
 
@@ -243,7 +243,7 @@ def test_batches_of_a_large_cache_take_the_memory_of_a_batch(tmp_path: Path) -> 
         features = np.full((1024, 2048), part, np.float32)
         write_shard(folder, RECIPE, digests, np.zeros(1024, np.uint16), features)
         rows += [Row(f"{d}.jpg", d, "a") for d in digests]
-    write_listing(tmp_path, Listing(tmp_path, tuple(rows)))
+    write_listing(tmp_path, Listing(str(tmp_path), tuple(rows)))
     cache = FeatureCache(tmp_path)
     tracemalloc.start()
     total = sum(int(batch.X.sum()) for batch in cache.iter_batches(batch_size=256))

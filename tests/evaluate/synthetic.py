@@ -40,7 +40,7 @@ def write_cache(
         Row(name, key, label, split)
         for name, key, label, split in zip(names, own, labels, splits, strict=True)
     ]
-    write_listing(path, Listing(path, tuple(rows)))
+    write_listing(path, Listing(str(path), tuple(rows)))
     return path
 
 

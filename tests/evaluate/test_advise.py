@@ -27,7 +27,7 @@ def build(path: Path, strengths: dict[str, float], count: int = 600, classes: in
         X = rng.standard_normal((count, 20)) + strength * np.eye(classes, 20)[y]
         write_shard(folder, recipe, digests, np.zeros(count, np.uint16), X.astype(np.float32))
     rows = [Row(f"{n}.jpg", d, f"class {y[n]}", "train") for n, d in enumerate(digests)]
-    write_listing(path, Listing(path, tuple(rows)))
+    write_listing(path, Listing(str(path), tuple(rows)))
     return path
 
 

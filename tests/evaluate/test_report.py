@@ -78,7 +78,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]
         Row(name, digest, HOSTILE_CLASSES[c], split)
         for name, digest, c, split in zip(names, digests, y, three_splits(150), strict=True)
     ]
-    write_listing(cache, Listing(folder, tuple(rows)))
+    write_listing(cache, Listing(str(folder), tuple(rows)))
     test = [row for row in rows if row.split == "test"]
     (folder / test[0].path).unlink()
     Image.new("RGB", (9, 9)).save(folder / test[1].path, "PNG")
