@@ -57,6 +57,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, photographs: list[Image.I
         lines += [f"{name}/{number:02d}.jpg,{name}" for number in range(8)]
     write_crops(folder / "new", photographs[0], 3, seed=2)
     (folder / "labels.csv").write_text("\n".join(lines))
+    shutil.make_archive(str(folder / "photos"), "zip", folder, "photos")
     run(folder, "bottleneck extract photos --cache cache/photos")
     run(folder, "bottleneck fit-head cache/photos --head logistic --out runs/photos-logistic")
     shutil.copytree(folder / "runs" / "photos-logistic", folder / "runs" / "photos-logistic-2")

@@ -22,7 +22,7 @@ Images = Annotated[
     typer.Argument(
         metavar="IMAGES",
         help="A folder of class folders, one with train/ val/ test/ above them, a flat folder, "
-        "a CSV, or one picture.",
+        "a CSV, one picture, or files that hold many (.zip, .tar, .parquet, .npz, .h5, CIFAR-10's batches).",
     ),
 ]
 Cache = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache's folder.")]

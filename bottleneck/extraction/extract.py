@@ -70,7 +70,8 @@ def extract(
     ----------
     images : path
         A folder of class folders; a folder with ``train``, ``val`` and ``test`` above class
-        folders; a flat folder; a CSV; or one picture.
+        folders; a flat folder; a CSV; one picture; or files that hold many, see
+        `bottleneck.images.source.read_source`.
     cache : path
         The cache's folder; made if need be.
     base : str or path

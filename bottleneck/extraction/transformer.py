@@ -24,6 +24,7 @@ from bottleneck.extraction.progress import no_progress
 from bottleneck.extraction.scan import digest_of, scan
 from bottleneck.extraction.tally import Tally
 from bottleneck.images.decode import Fit
+from bottleneck.images.ppm import as_ppm, is_pixels
 from bottleneck.images.source import ImageFile, ImageSet
 
 # Seconds to wait for another process that fills the same cache, as the jobs of a grid search do.
@@ -213,15 +214,13 @@ def _list(
 
 
 def _ppm(x: Any) -> bytes:
-    """Write pixels as the plainest of formats: the same pixels are the same bytes for ever."""
     pixels = np.asarray(x)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+    if pixels.ndim != 3 or not is_pixels(pixels.shape, pixels.dtype):
         raise BottleneckError(
             "BottleneckFeatures takes paths, or RGB pixels as uint8 of shape (height, width, 3), not "
             f"{pixels.dtype} of shape {pixels.shape}"
         )
-    height, width, _ = pixels.shape
-    return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()
+    return as_ppm(pixels)
 
 
 def _usable(filled: Filled) -> tuple[Row, ...]:

@@ -1,13 +1,14 @@
 """Where pictures lie: what gives the bytes behind the paths of a listing."""
 
-import errno
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bottleneck.errors import BottleneckError
+from bottleneck.images.containers.container import find_member, open_container
 from bottleneck.images.decode import UnreadableImageError
+from bottleneck.images.files import read_bytes, why_unreadable
 
 # Size in bytes and time of modification in nanoseconds: where neither has changed, neither have the bytes.
 Stamp = tuple[int, int]
@@ -43,7 +44,7 @@ def open_place(root: str) -> Place:
     Parameters
     ----------
     root : str
-        An absolute path of a folder.
+        An absolute path of a folder. A path below it may lead into a container, ``003.tar/cat/1.jpg``.
 
     Examples
     --------
@@ -66,45 +67,28 @@ class Folder:
 
     def read(self, path: str) -> bytes:
         """Read a file, see `Place.read`."""
-        return read_bytes(Path(self.root, path))
+        inner = find_member(path)
+        if inner is None or not Path(self.root, inner[0]).is_file():
+            return read_bytes(Path(self.root, path))
+        container, name = inner
+        try:
+            return open_container(Path(self.root, container)).read(name)
+        except OSError as error:
+            raise UnreadableImageError(why_unreadable(Path(self.root, container), error)) from error
+        except BottleneckError as error:
+            raise UnreadableImageError(str(error)) from error
 
     def stamp(self, path: str) -> Stamp:
         """Look at a file, see `Place.stamp`."""
         # by strings: of pictures named by a CSV that have not changed this is all there is to do, and
         # Path takes longer
         whole = os.path.join(self.root, path)  # noqa: PTH118
+        inner = find_member(path)
+        if inner is not None and not os.path.exists(whole):  # noqa: PTH110
+            # a picture changes with what holds it
+            whole = os.path.join(self.root, inner[0])  # noqa: PTH118
         try:
             found = os.stat(whole)  # noqa: PTH116
         except OSError as error:
-            raise UnreadableImageError(_why(Path(whole), error)) from error
+            raise UnreadableImageError(why_unreadable(Path(whole), error)) from error
         return found.st_size, found.st_mtime_ns
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a whole file, or say in plain words why that cannot be done.
-
-    Raises
-    ------
-    UnreadableImageError
-        The file is missing, no regular file, or may not be read.
-    """
-    try:
-        # asked before opening: to open a named pipe is to wait until somebody writes to it
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UnreadableImageError("not a regular file")
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableImageError(_why(path, error)) from error
-
-
-def _why(path: Path, error: OSError) -> str:
-    """Put into words why the operating system did not give us a file."""
-    if isinstance(error, FileNotFoundError):
-        if path.is_symlink():
-            return f"broken link: {str(path.readlink())!r} does not exist"
-        return "no such file: it was moved or deleted"
-    if isinstance(error, PermissionError):
-        return "no permission to read the file"
-    if error.errno == errno.ELOOP:
-        return "link loop: the link leads back to itself"
-    return f"cannot be read: {error.strerror}"

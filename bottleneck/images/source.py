@@ -1,51 +1,19 @@
-"""Where pictures come from: a folder tree, a flat folder, a CSV file or a single picture."""
+"""Where pictures come from: a folder tree, a flat folder, a CSV file, containers or a single picture."""
 
 import csv
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from bottleneck.errors import BottleneckError
+from bottleneck.images.containers.container import is_container, open_container
+from bottleneck.images.names import EXTENSIONS, SPLITS, split_in
 from bottleneck.images.place import Stamp
-
-EXTENSIONS = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".avif",
-        ".jp2",
-        ".j2k",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".tga",
-    ]
-)
-
-# the names people give to the three splits, and the one name we use for each
-SPLITS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-}
 
 
 class ImageFile(NamedTuple):
@@ -111,7 +79,9 @@ def read_source(
     ----------
     source : path
         A folder of class folders; a folder of ``train/``, ``val/`` (or ``valid``, ``validation``,
-        ``dev``) and ``test/`` above class folders; a flat folder; a ``.csv`` file; or one picture.
+        ``dev``) and ``test/`` above class folders; a flat folder; a ``.csv`` file; one picture; or a
+        container of many (``.tar``, ``.zip``, ``.parquet``, ``.npz``, ``.h5``, CIFAR-10's batches), or a
+        folder of such.
     root : path, optional
         For a CSV: the folder its paths start from. By default the folder the CSV lies in.
     path_column, label_column, split_column : str, optional
@@ -152,6 +122,15 @@ def read_source(
         raise BottleneckError(f"--root goes with a CSV file, and {place} is not one")
     elif place.is_dir():
         images = _read_folder(place)
+        if not images.files:
+            images = _read_containers(place, images.ignored)
+    elif is_container(place.name):
+        images = _read_container(place)
+    elif place.name.lower().endswith(_COMPRESSED):
+        raise BottleneckError(
+            f"{place} is compressed as a whole, so no picture in it can be read by itself; unpack it, and give the "
+            "folder or the .tar file"
+        )
     else:
         images = ImageSet(str(place.parent.resolve()), (ImageFile(place.name),))
     if not images.files:
@@ -173,19 +152,23 @@ _Found = tuple[str, str, str | None, Stamp | None]
 def _read_folder(top: Path) -> ImageSet:
     ignored: Counter[str] = Counter()
     found = sorted(_walk(top, ignored), key=itemgetter(0))
-    folders = {folder for _, folder, _, _ in found if folder}
-    upper = {folder.split(os.sep, 1)[0] for folder in folders}
-    names_splits = bool(upper) and all(name.lower() in SPLITS for name in upper)
-    if not names_splits:
-        _refuse_mixed(top, upper, folders)
     # asked once for each folder, not for each of its pictures
-    of_folder = {
-        folder: _label_and_split([*folder.split(os.sep), ""], names_splits) for folder in folders
-    } | {"": (None, None)}
+    of_folder = _lay_out(top, {folder for _, folder, _, _ in found if folder})
     fields = ((path, *of_folder[folder], problem, stamp) for path, folder, problem, stamp in found)
     # ImageFile(*fields) does this too, and takes three times as long
     files = map(tuple.__new__, itertools.repeat(ImageFile), fields)
     return ImageSet(str(top.resolve()), tuple(files), tuple(sorted(ignored)))
+
+
+def _lay_out(top: Path, folders: Collection[str]) -> dict[str, tuple[str | None, str | None]]:
+    """Tell which label and split each folder stands for."""
+    upper = {folder.split(os.sep, 1)[0] for folder in folders}
+    names_splits = bool(upper) and all(name.lower() in SPLITS for name in upper)
+    if not names_splits:
+        _refuse_mixed(top, upper, folders)
+    return {
+        folder: _label_and_split([*folder.split(os.sep), ""], names_splits) for folder in folders
+    } | {"": (None, None)}
 
 
 def _label_and_split(parts: list[str], names_splits: bool) -> tuple[str | None, str | None]:
@@ -194,7 +177,7 @@ def _label_and_split(parts: list[str], names_splits: bool) -> tuple[str | None, 
     return (folders[0] if folders else None), split
 
 
-def _refuse_mixed(top: Path, upper: set[str], folders: set[str]) -> None:
+def _refuse_mixed(top: Path, upper: set[str], folders: Collection[str]) -> None:
     # one folder called "train" among "bus" and "car" is a class; with folders of its own it is not
     nested = {folder.split(os.sep)[0] for folder in folders if os.sep in folder}
     splits = sorted(name for name in upper if name.lower() in SPLITS and name in nested)
@@ -252,6 +235,79 @@ def _is_picture(name: str, ignored: Counter[str]) -> bool:
     if suffix not in EXTENSIONS:
         ignored[suffix or "(none)"] += 1
     return suffix in EXTENSIONS
+
+
+# --- containers
+
+
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+
+
+def _read_containers(top: Path, ignored: tuple[str, ...]) -> ImageSet:
+    """Read all containers in a folder that holds nothing else of pictures."""
+    within = sorted(
+        os.path.relpath(os.path.join(folder, name), top)
+        for folder, _, names in os.walk(top)
+        for name in names
+        if is_container(name) and not name.startswith(".")
+    )
+    root = top.resolve()
+    files: list[ImageFile] = []
+    refusals: list[BottleneckError] = []
+    for path in within:
+        try:
+            files += _members(root, path)
+        except BottleneckError as error:
+            refusals.append(error)
+            files.append(ImageFile(path, problem=str(error)))
+    if refusals and len(refusals) == len(within):
+        raise refusals[0]
+    return ImageSet(str(root), tuple(files), ignored)
+
+
+def _read_container(place: Path) -> ImageSet:
+    root = place.parent.resolve()
+    return ImageSet(str(root), tuple(_members(root, place.name)))
+
+
+def _members(root: Path, path: str) -> Iterator[ImageFile]:
+    """Give the pictures of a container, as if it were the folder they lie in."""
+    try:
+        found = (root / path).stat()
+        container = open_container(root / path)
+        members = container.members()
+    except OSError as error:
+        raise BottleneckError(f"cannot read {root / path}: {error.strerror or error}") from error
+    stamp = (found.st_size, found.st_mtime_ns)
+    folders = {
+        # what has its label elsewhere lies in no class folder
+        member.name: "" if member.label else member.name.rpartition("/")[0]
+        for member in members
+        if container.folders
+    }
+    outer = _outer_folder(set(folders.values()))
+    of_folder = _lay_out(root / path, {_below(folder, outer) for folder in folders.values()} - {""})
+    of_name = split_in(path)
+    for member in members:
+        label, split = of_folder[_below(folders.get(member.name, ""), outer)]
+        yield ImageFile(
+            f"{path}/{member.name}",
+            label if member.label is None else member.label,
+            member.split or split or of_name,
+            member.problem,
+            stamp,
+        )
+
+
+def _outer_folder(folders: set[str]) -> str:
+    """Find the folder an archive was made of, where it wraps the folders in it."""
+    outer = os.path.commonpath(folders) if folders and "" not in folders else ""
+    # the only class is no wrapping
+    return "" if outer in folders else outer
+
+
+def _below(folder: str, outer: str) -> str:
+    return folder[len(outer) :].lstrip("/") if outer else folder
 
 
 # --- CSV

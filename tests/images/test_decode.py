@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bottleneck.images.decode import FITS, MAX_PIXELS, UnreadableImageError, decode, pixel_limit
-from bottleneck.images.place import read_bytes
+from bottleneck.images.files import read_bytes
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
 COLOURS = {"R": RED, "G": GREEN, "B": BLUE, "Y": (255, 255, 0)}

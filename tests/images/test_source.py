@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from bottleneck.errors import BottleneckError
 from bottleneck.images.decode import UnreadableImageError
-from bottleneck.images.place import read_bytes
-from bottleneck.images.source import SPLITS, ImageFile, read_source
+from bottleneck.images.files import read_bytes
+from bottleneck.images.names import SPLITS
+from bottleneck.images.source import ImageFile, read_source
 
 steady = settings(derandomize=True, deadline=None, database=None, max_examples=40)
 

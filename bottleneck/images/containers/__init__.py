@@ -1,0 +1,1 @@
+"""Files that hold many pictures, read where they lie: nothing is unpacked."""

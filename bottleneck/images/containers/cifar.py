@@ -1,0 +1,119 @@
+"""CIFAR-10's batches, Python's version and the binary one.
+
+References
+----------
+.. Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images.
+"""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.images.containers.container import Member, no_such_member, not_readable
+from bottleneck.images.ppm import as_ppm
+
+_SIDE = 32
+_PIXELS = 3 * _SIDE * _SIDE
+
+# All that the original files make use of; a pickle may name anything else, and running that is what must not
+# happen.
+_ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
+
+
+class Cifar:
+    """One batch of CIFAR-10: red, green and blue planes of 32 × 32, and a label each.
+
+    Labels have their names where ``batches.meta`` or ``batches.meta.txt`` lies beside it, and are numbers otherwise.
+
+    Parameters
+    ----------
+    file : Path
+
+    Raises
+    ------
+    BottleneckError
+        It is no such batch.
+    """
+
+    folders = False
+
+    def __init__(self, file: Path) -> None:
+        planes, labels = _read_binary(file) if file.suffix == ".bin" else _read_python(file)
+        self._pixels = planes.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
+        names = _class_names(file.parent)
+        self._labels = [names[label] if label < len(names) else str(label) for label in labels]
+        self._split = "test" if file.name.startswith("test") else "train"
+
+    def members(self) -> Sequence[Member]:
+        """List the pictures by their number, see `Container.members`."""
+        return [Member(str(n), label, self._split) for n, label in enumerate(self._labels)]
+
+    def read(self, name: str) -> bytes:
+        """Read a picture, see `Container.read`."""
+        if not name.isdecimal() or int(name) >= len(self._pixels):
+            raise no_such_member(name)
+        return as_ppm(np.ascontiguousarray(self._pixels[int(name)]))
+
+
+def _read_binary(file: Path) -> tuple[NDArray[np.uint8], list[int]]:
+    content = np.fromfile(file, np.uint8)
+    if not len(content) or len(content) % (1 + _PIXELS):
+        raise not_readable(
+            file,
+            "batch of CIFAR-10",
+            f"its {len(content):,} bytes are no multiple of {1 + _PIXELS:,}",
+        )
+    rows = content.reshape(-1, 1 + _PIXELS)
+    return rows[:, 1:], rows[:, 0].tolist()
+
+
+def _read_python(file: Path) -> tuple[NDArray[np.uint8], list[int]]:
+    try:
+        content = _unpickle(file)
+        planes = np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, _PIXELS)
+        labels = [int(label) for label in content[b"labels"]]
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise not_readable(file, "batch of CIFAR-10", error or type(error).__name__) from error
+    if len(labels) != len(planes):
+        counted = f"{len(planes)} pictures and {len(labels)} labels"
+        raise not_readable(file, "batch of CIFAR-10", counted)
+    return planes, labels
+
+
+def _class_names(folder: Path) -> list[str]:
+    text, pickled = folder / "batches.meta.txt", folder / "batches.meta"
+    if text.is_file():
+        return text.read_text("utf-8").split()
+    if pickled.is_file():
+        try:
+            return [name.decode() for name in _unpickle(pickled)[b"label_names"]]
+        except Exception as error:
+            raise not_readable(pickled, "list of CIFAR-10's classes", error) from error
+    return []
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which is no part of CIFAR-10"
+            )
+        return super().find_class(module, name)
+
+
+def _unpickle(file: Path) -> dict[bytes, Any]:
+    with file.open("rb") as raw:
+        content = _Unpickler(raw, encoding="bytes").load()
+    if not isinstance(content, dict):
+        raise pickle.UnpicklingError("it holds no table")
+    return content
