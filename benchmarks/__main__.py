@@ -12,8 +12,8 @@ from benchmarks.extraction import Setup, conveyor
 from benchmarks.pictures import write_photographs
 from benchmarks.timing import alternate, show
 from bottleneck.cache.features import locate
-from bottleneck.cache.listing import Row
 from bottleneck.cache.recipe import Recipe
+from bottleneck.cache.rows import Row
 from bottleneck.cache.shard import write_shard
 from bottleneck.extraction.extract import extract
 from bottleneck.heads.fit import fit_head

@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.timing import alternate, show
-from bottleneck.cache.listing import Listing, Row, write_listing
+from bottleneck.cache.listing import Listing, write_listing
 from bottleneck.cache.recipe import Recipe, RecipeFile, write_recipe
+from bottleneck.cache.rows import Row
 from bottleneck.cache.shard import write_shard
 from bottleneck.cache.store import FeatureCache
 from bottleneck.extraction.extract import extract
@@ -115,7 +116,7 @@ def opening(folder: Path) -> None:
         Row(f"class{n % 1000}/{n:08d}.jpg", digest, f"class{n % 1000}", size=n, mtime_ns=n)
         for n, digest in enumerate(digests)
     )
-    write_listing(cache, Listing(folder, tuple(rows)))
+    write_listing(cache, Listing(str(folder), rows))
     del digests
     used = []
     for _ in range(ROUNDS):
@@ -139,7 +140,7 @@ def loading(folder: Path) -> None:
     digests = [f"{number:064x}" for number in range(FILES)]
     write_features(cache, recipe, digests, WIDTH, 16384)
     rows = tuple(Row(f"{number}.jpg", digest) for number, digest in enumerate(digests))
-    write_listing(cache, Listing(folder, rows))
+    write_listing(cache, Listing(str(folder), rows))
     np.zeros((FILES, WIDTH), np.float16).tofile(plain)
     jobs = {
         "numpy.fromfile": lambda: np.fromfile(plain, np.float16),

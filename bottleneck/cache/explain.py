@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bottleneck.cache.listing import Row
+from bottleneck.cache.digests import Digests
 from bottleneck.cache.recipe import Recipe
+from bottleneck.cache.rows import Row
 from bottleneck.cache.shard import read_shard, shard_paths
 from bottleneck.cache.store import FeatureCache
 from bottleneck.errors import BottleneckError
@@ -76,7 +77,7 @@ def holdings(cache: FeatureCache, digest: str) -> tuple[Holding, ...]:
     for folder in cache.folders:
         for path in shard_paths(folder):
             shard = read_shard(path)
-            rows = np.flatnonzero(np.array(shard.digests) == digest)
+            rows = np.flatnonzero(Digests.of([digest]).find(shard.digests) == 0)
             found += [
                 Holding(folder.name, path.name, int(row), int(shard.views[row])) for row in rows
             ]

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.listing import Row
+from bottleneck.cache.digests import Digests
 from bottleneck.cache.recipe import Recipe
+from bottleneck.cache.rows import Row, Rows
 from bottleneck.cache.shard import Shard, read_shard, shard_paths
 from bottleneck.errors import BottleneckError
 
@@ -75,8 +76,9 @@ def locate(
     BottleneckError
         Some of the images have no features, or maps would have to be put side by side.
     """
-    repeated = tuple(row for row in rows for _ in views)
-    numbers = np.tile(np.array(views, np.uint16), len(rows))
+    images = Rows.of(rows)
+    repeated = images.take(np.repeat(np.arange(len(images)), len(views)))
+    numbers = np.tile(np.array(views, np.uint16), len(images))
     sources = tuple(_find(cache, recipe, repeated, numbers) for recipe in recipes)
     maps = [recipe.id for recipe in recipes if recipe.pool == "none"]
     if maps and len(recipes) > 1:
@@ -87,26 +89,33 @@ def locate(
     return Located(repeated, numbers, classes, sources)
 
 
-def _find(cache: Path, recipe: Recipe, rows: Sequence[Row], views: NDArray[np.uint16]) -> "Source":
+def _find(cache: Path, recipe: Recipe, rows: Rows, views: NDArray[np.uint16]) -> "Source":
     wanted = [int(view) for view in np.unique(views)]
     folders = sorted({recipe.of_view(view).id for view in wanted})
     paths = [path for name in folders for path in shard_paths(cache / "features" / name)]
-    places: dict[int, dict[str, tuple[int, int]]] = {view: {} for view in wanted}
+    digests: dict[int, list[Digests]] = {view: [] for view in wanted}
+    places: dict[int, list[NDArray[np.int64]]] = {view: [] for view in wanted}
     shape: tuple[int, ...] = (0,)
     for number, path in enumerate(paths):
         shard = read_shard(path)
         shape = shard.features.shape[1:]
-        for view, found in places.items():
-            for row in np.flatnonzero(shard.views == view):
-                found.setdefault(shard.digests[row], (number, int(row)))
-    keys = list(zip(views.tolist(), rows, strict=True))
-    missing = [(view, row.path) for view, row in keys if row.digest not in places[view]]
-    if missing:
+        for view in wanted:
+            held = np.flatnonzero(shard.views == view)
+            digests[view].append(shard.digests[held])
+            places[view].append(np.stack([np.full(len(held), number), held], axis=1))
+    index = np.full((len(rows), 2), -1, np.int64)
+    for view in wanted:
+        asked = np.flatnonzero(views == view)
+        found = Digests.join(digests[view]).find(rows.digests[asked])
+        there = np.concatenate([np.empty((0, 2), np.int64), *places[view]])
+        index[asked[found >= 0]] = there[found[found >= 0]]
+    missing = np.flatnonzero(index[:, 0] < 0)
+    if len(missing):
         raise BottleneckError(
-            f"{len(missing)} of {len(rows)} images have no features under {recipe.id}, the first {missing[0][1]!r} in "
-            f"view {missing[0][0]}; `bottleneck cache repair {cache}` computes what is missing"
+            f"{len(missing)} of {len(rows)} images have no features under {recipe.id}, the first "
+            f"{rows[missing[0]].path!r} in view {views[missing[0]]}; `bottleneck cache repair {cache}` computes what "
+            "is missing"
         )
-    index = np.array([places[view][row.digest] for view, row in keys], np.int64).reshape(-1, 2)
     # their bytes were checked just now
     opened = functools.lru_cache(_MAPPED_SHARDS)(lambda n: read_shard(paths[n], check=False))
     return Source(index, opened, shape)
@@ -145,7 +154,7 @@ class Located:
 
     Attributes
     ----------
-    rows : tuple of Row
+    rows : Rows
         The images, as often as there are views of them.
     views : ndarray of uint16, shape (n,)
     classes : tuple of str
@@ -154,7 +163,7 @@ class Located:
         One for each recipe.
     """
 
-    rows: tuple[Row, ...]
+    rows: Rows
     views: NDArray[np.uint16]
     classes: tuple[str, ...]
     sources: tuple[Source, ...]
@@ -174,7 +183,7 @@ class Located:
     def take(self, places: NDArray[np.int64]) -> "Located":
         """Take some of the images, in the order given."""
         return Located(
-            tuple(self.rows[place] for place in places),
+            self.rows.take(places),
             self.views[places],
             self.classes,
             tuple(
@@ -194,11 +203,11 @@ class Located:
         codes = {label: code for code, label in enumerate(self.classes)}
         return Features(
             X=X,
-            y=np.array([codes[row.label] if row.label else -1 for row in rows], np.int64),
+            y=np.array([codes[label] if label else -1 for label in rows.column("label")], np.int64),
             classes=self.classes,
-            paths=tuple(row.path for row in rows),
-            digests=tuple(row.digest for row in rows),
-            splits=tuple(row.split for row in rows),
+            paths=tuple(rows.column("path")),
+            digests=tuple(rows.column("digest")),
+            splits=tuple(rows.column("split")),
             views=self.views[part],
         )
 

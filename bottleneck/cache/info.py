@@ -1,9 +1,9 @@
 """What a cache holds."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from bottleneck.cache.digests import Digests
 from bottleneck.cache.listing import Listing, read_listing
 from bottleneck.cache.recipe import Recipe, read_recipe
 from bottleneck.cache.shard import check_shard, shard_paths
@@ -65,17 +65,17 @@ def describe(cache: FeatureCache) -> CacheInfo:
         Some of it is damaged or of a newer format.
     """
     listing = read_listing(cache.path)
-    ok = listing.ok if listing else ()
-    needed = {row.digest for row in ok}
+    ok = (listing or Listing("", ())).ok
+    needed = ok.digests.distinct()
     return CacheInfo(
         listing=listing,
-        classes=dict(sorted(Counter(row.label for row in ok if row.label).items())),
-        splits=dict(sorted(Counter(row.split for row in ok if row.split).items())),
+        classes=ok.tally("label"),
+        splits=ok.tally("split"),
         recipes=tuple(_describe(folder, needed) for folder in cache.folders),
     )
 
 
-def _describe(folder: Path, needed: set[str]) -> RecipeInfo:
+def _describe(folder: Path, needed: Digests) -> RecipeInfo:
     paths = shard_paths(folder)
     entry, found = read_recipe(folder), survey(folder)
     for path in found.damaged:
@@ -86,6 +86,6 @@ def _describe(folder: Path, needed: set[str]) -> RecipeInfo:
         shards=found.shards,
         rows=found.rows,
         bytes=sum(path.stat().st_size for path in paths),
-        missing=len(found.lacking(needed, entry.kept)),
-        unlisted=sum(len(held - needed) for held in found.held.values()),
+        missing=int(found.lacks(needed, entry.kept).sum()),
+        unlisted=sum(int((needed.find(held.distinct()) < 0).sum()) for held in found.held.values()),
     )

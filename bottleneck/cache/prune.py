@@ -4,8 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from bottleneck.cache.digests import Digests
 from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import read_recipe
 from bottleneck.cache.shard import read_shard, shard_paths, write_shard
@@ -47,7 +46,7 @@ def prune(cache: FeatureCache, *, recipe: str | None = None, dry_run: bool = Fal
     with writer_lock(cache.path):
         if recipe is not None:
             return _drop(cache, cache.find_recipe(recipe).recipe.id, dry_run)
-        needed = {row.digest for row in cache.listing.ok}
+        needed = cache.listing.ok.digests
         rows = freed = 0
         for folder in cache.folders:
             for path in shard_paths(folder):
@@ -66,16 +65,16 @@ def _drop(cache: FeatureCache, name: str, dry_run: bool) -> Pruned:
     return Pruned(rows, freed, (name,))
 
 
-def _prune_shard(folder: Path, path: Path, needed: set[str], dry_run: bool) -> tuple[int, int]:
+def _prune_shard(folder: Path, path: Path, needed: Digests, dry_run: bool) -> tuple[int, int]:
     """Replace a shard by one without the rows nobody needs: what is sealed is never changed."""
     shard = read_shard(path)
-    keep = np.array([digest in needed for digest in shard.digests], bool)
+    keep = needed.find(shard.digests) >= 0
     if keep.all():
         return 0, 0
     freed = path.stat().st_size
     if not dry_run:
         if keep.any():
-            digests = [d for d, kept in zip(shard.digests, keep, strict=True) if kept]
+            digests = shard.digests[keep]
             recipe = read_recipe(folder).recipe
             new = write_shard(folder, recipe, digests, shard.views[keep], shard.features[keep])
             freed -= new.stat().st_size

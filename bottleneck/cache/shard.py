@@ -19,6 +19,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from bottleneck.cache.atomic import write_atomically
+from bottleneck.cache.digests import Digests
 from bottleneck.cache.recipe import Recipe, refuse_newer
 from bottleneck.errors import BottleneckError
 
@@ -51,8 +52,8 @@ class Shard:
     ----------
     path : Path
     recipe : Recipe
-    digests : list of str
-        SHA-256 of the image each row belongs to, in hexadecimal.
+    digests : Digests
+        SHA-256 of the image each row belongs to.
     views : ndarray of uint16, shape (n,)
     features : ndarray, shape (n, *feature_shape)
         Mapped from the file: rows are read when they are looked at.
@@ -60,7 +61,7 @@ class Shard:
 
     path: Path
     recipe: Recipe
-    digests: list[str]
+    digests: Digests
     views: NDArray[np.uint16]
     features: NDArray[np.float32] | NDArray[np.float16]
 
@@ -145,16 +146,9 @@ def read_shard(path: Path, *, check: bool = True) -> Shard:
         features = np.memmap(
             path, stored.dtype, mode="r", offset=stored.id.get_offset(), shape=stored.shape
         )
-        digests = read_digests(file["digests"][:])
+        digests = Digests.from_ascii(file["digests"][:])
         recipe = Recipe.from_dict(json.loads(file.attrs["recipe"]))
         return Shard(path, recipe, digests, file["views"][:], features)
-
-
-def read_digests(stored: NDArray[np.bytes_]) -> list[str]:
-    """Bring digests to text: cut out of one, they take a third of the time NumPy takes for each."""
-    width = stored.dtype.itemsize
-    text = str(stored.data.cast("B"), "ascii") if len(stored) else ""
-    return [text[start : start + width] for start in range(0, len(text), width)]
 
 
 def shard_paths(folder: Path) -> list[Path]:

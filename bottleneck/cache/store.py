@@ -211,9 +211,9 @@ class FeatureCache:
         view: int | Literal["all"],
     ) -> Located:
         listing = self.listing
-        rows = tuple(row for row in listing.ok if split is None or row.split == split)
+        rows = listing.ok if split is None else listing.ok.where("split", split)
         if split is not None and not rows:
-            there = ", ".join(sorted({row.split for row in listing.ok if row.split})) or "none"
+            there = ", ".join(listing.ok.tally("split")) or "none"
             raise BottleneckError(
                 f"{self.path} has no images in split {split!r}; its splits: {there}"
             )

@@ -1,12 +1,13 @@
 """What a recipe's shards hold, every byte of them checked."""
 
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bottleneck.cache.digests import Digests
 from bottleneck.cache.shard import DamagedShardError, read_shard, shard_paths
 
 
@@ -18,21 +19,24 @@ class Survey:
     ----------
     shards, rows : int
         Number of shards that are as they were sealed, and of rows in them.
-    held : dict of int to set of str
-        Digests of the images there are features for, by view.
+    held : dict of int to Digests
+        Of the images there are features for, by view.
     damaged : dict of Path to str
         The other shards, and what is wrong with each.
     """
 
     shards: int
     rows: int
-    held: Mapping[int, set[str]]
+    held: Mapping[int, Digests]
     damaged: Mapping[Path, str]
 
-    def lacking(self, digests: Iterable[str], views: range) -> set[str]:
-        """Those of some images that lack features of one of the views, or more."""
-        held = [self.held.get(view, set()) for view in views]
-        return {digest for digest in digests if not all(digest in some for some in held)}
+    def lacks(self, digests: Digests, views: range) -> NDArray[np.bool_]:
+        """Tell which of some images lack features of one of the views, or more."""
+        nothing = Digests.of(())
+        found = np.zeros(len(digests), bool)
+        for view in views:
+            found |= self.held.get(view, nothing).find(digests) < 0
+        return found
 
 
 def survey(folder: Path) -> Survey:
@@ -44,7 +48,7 @@ def survey(folder: Path) -> Survey:
         One is of a newer format.
     """
     shards = rows = 0
-    held: dict[int, set[str]] = {}
+    held: dict[int, list[Digests]] = {}
     damaged = {}
     for path in shard_paths(folder):
         try:
@@ -54,7 +58,6 @@ def survey(folder: Path) -> Survey:
             continue
         shards, rows = shards + 1, rows + len(shard.digests)
         for view in np.unique(shard.views):
-            held.setdefault(int(view), set()).update(
-                itertools.compress(shard.digests, shard.views == view)
-            )
-    return Survey(shards, rows, held, damaged)
+            held.setdefault(int(view), []).append(shard.digests[shard.views == view])
+    joined = {view: Digests.join(parts) for view, parts in held.items()}
+    return Survey(shards, rows, joined, damaged)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from bottleneck.cache.digests import Digests
 from bottleneck.cache.listing import DamagedListingError, read_listing
 from bottleneck.cache.recipe import DamagedRecipeError, read_recipe
 from bottleneck.cache.store import FeatureCache
@@ -38,10 +39,10 @@ def verify(cache: FeatureCache) -> Verdict:
         Something is of a newer format and cannot be judged.
     """
     damages: list[str] = []
-    needed: set[str] = set()
+    needed = Digests.of(())
     try:
         if listing := read_listing(cache.path):
-            needed = {row.digest for row in listing.ok}
+            needed = listing.ok.digests.distinct()
     except DamagedListingError as error:
         damages.append(str(error))
     shards = rows = 0
@@ -55,7 +56,7 @@ def verify(cache: FeatureCache) -> Verdict:
         except DamagedRecipeError as error:
             damages.append(str(error))
             continue
-        if lacking := len(found.lacking(needed, kept)):
+        if lacking := int(found.lacks(needed, kept).sum()):
             gaps.append(
                 f"{folder.name} lacks features of {lacking} of {len(needed)} images; "
                 f"`bottleneck cache repair {cache.path}` computes them"

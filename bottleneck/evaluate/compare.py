@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.features import Located, locate
-from bottleneck.cache.listing import Listing, Row
+from bottleneck.cache.listing import Listing
 from bottleneck.cache.recipe import Recipe, RecipeFile
+from bottleneck.cache.rows import Row
 from bottleneck.cache.store import FeatureCache, find_views
 from bottleneck.errors import BottleneckError
 from bottleneck.evaluate.comparison import Comparison, Costs, CurvePoint, Entry, Scores

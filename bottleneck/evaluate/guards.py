@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.features import Located
-from bottleneck.cache.listing import Row
+from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
 from bottleneck.evaluate.duplicates import Duplicates, find_duplicates
 from bottleneck.evaluate.labels import FOLDS, Doubts, find_doubts

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from bottleneck.cache.features import Located
-from bottleneck.cache.listing import Row
+from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
 from bottleneck.evaluate import charts
 from bottleneck.evaluate.comparison import LEVEL, Comparison

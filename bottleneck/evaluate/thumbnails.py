@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from bottleneck.cache.listing import Row
+from bottleneck.cache.rows import Row
 from bottleneck.extraction.progress import Progress
 from bottleneck.images.decode import Fit, UnreadableImageError, decode, pixel_limit
 from bottleneck.images.place import Place, open_place

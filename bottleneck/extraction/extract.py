@@ -1,17 +1,18 @@
 """`bottleneck extract`: from an image set to a cache."""
 
+import contextlib
+import gc
 import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bottleneck.bases.network import Pool, Precision
 from bottleneck.cache.listing import (
     DamagedListingError,
     Listing,
-    paused_collection,
     read_listing,
     write_listing,
 )
@@ -159,7 +160,7 @@ def extract(
         views=views,
         seed=seed,
     )
-    with paused_collection():
+    with _paused_collection():
         found = read_source(
             images,
             root=root,
@@ -199,6 +200,22 @@ def extract(
             write_listing(place, filled.listing)
     _tell_of_failures(filled.listing)
     return _report(place, filled, views, tally, time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def _paused_collection() -> Iterator[None]:
+    """Keep Python's collector of cycles from going through what is found while it is found.
+
+    There is no cycle in it, and of a million pictures the collector would go through all found so far again
+    and again: a third of the time it takes to find them.
+    """
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def _known(cache: Path) -> Listing | None:

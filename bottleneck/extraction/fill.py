@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bottleneck.bases.network import Network
-from bottleneck.cache.listing import FAILED, Listing, Row
+from bottleneck.cache.listing import Listing
 from bottleneck.cache.recipe import (
     DamagedRecipeError,
     Recipe,
@@ -19,6 +19,7 @@ from bottleneck.cache.recipe import (
     recipe_folders,
     write_recipe,
 )
+from bottleneck.cache.rows import FAILED, Row
 from bottleneck.cache.survey import survey
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings, rows_per_task, run_task

@@ -4,11 +4,14 @@ A task names all it needs and leaves sealed shards behind, so tasks may run in a
 process, on any machine that sees the images and the cache.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bottleneck.cache.listing import Row
+import numpy as np
+
+from bottleneck.cache.digests import Digests
 from bottleneck.cache.recipe import Recipe
+from bottleneck.cache.rows import Row, Rows
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,13 @@ class Target:
     recipe : Recipe
     views : range
         The views that are wanted under it.
-    held : dict of int to collection of str
-        Digests of the images there are features for, by view.
+    held : dict of int to Digests
+        Of the images there are features for, by view.
     """
 
     recipe: Recipe
     views: range
-    held: Mapping[int, Collection[str]]
+    held: Mapping[int, Digests]
 
     def lacks(self, digest: str, view: int) -> bool:
         """Whether features of an image's view are wanted and not there."""
@@ -62,24 +65,30 @@ def missing_items(rows: Iterable[Row], targets: Sequence[Target]) -> list[Item]:
     Examples
     --------
     >>> recipe = Recipe("inception_v3", "mixed10", "avg", "random-0", "00" * 32, 299, "squash", "d")
-    >>> rows = [Row("a.jpg", "1f"), Row("b.jpg", "2e"), Row("copy of a.jpg", "1f")]
-    >>> missing_items(rows, [Target(recipe, range(1), held={0: {"2e"}})])
-    [Item(digest='1f', paths=('a.jpg', 'copy of a.jpg'), views=(0,))]
+    >>> a, b = "1f" * 32, "2e" * 32
+    >>> rows = [Row("a.jpg", a), Row("b.jpg", b), Row("copy of a.jpg", a)]
+    >>> [item] = missing_items(rows, [Target(recipe, range(1), held={0: Digests.of([b])})])
+    >>> item.digest == a, item.paths, item.views
+    (True, ('a.jpg', 'copy of a.jpg'), (0,))
     """
-    listed = tuple(rows)
-    digests = {row.digest for row in listed}
-    lacking: dict[str, list[int]] = {}
-    for view in sorted({view for target in targets for view in target.views}):
-        held = [target.held.get(view, ()) for target in targets if view in target.views]
-        # whole sets at once: of a large set that has not changed nothing is left
-        for digest in set().union(*(digests.difference(some) for some in held)):
-            lacking.setdefault(digest, []).append(view)
+    listed = Rows.of(rows)
+    nothing = Digests.of(())
+    views = sorted({view for target in targets for view in target.views})
+    # whole columns at once: of a large set that has not changed nothing is left
+    lacking = np.zeros((len(views), len(listed)), bool)
+    for number, view in enumerate(views):
+        for target in targets:
+            if view in target.views:
+                lacking[number] |= target.held.get(view, nothing).find(listed.digests) < 0
+    concerned = np.flatnonzero(lacking.any(axis=0))
     paths: dict[str, list[str]] = {}
-    if lacking:
-        for row in listed:
-            if row.digest in lacking:
-                paths.setdefault(row.digest, []).append(row.path)
-    return [Item(digest, tuple(named), tuple(lacking[digest])) for digest, named in paths.items()]
+    lacked: dict[str, tuple[int, ...]] = {}
+    for place, row in zip(concerned, listed.take(concerned), strict=True):
+        paths.setdefault(row.digest, []).append(row.path)
+        lacked[row.digest] = tuple(
+            view for view, some in zip(views, lacking[:, place], strict=True) if some
+        )
+    return [Item(digest, tuple(named), lacked[digest]) for digest, named in paths.items()]
 
 
 def plan_tasks(items: list[Item], rows_per_task: int) -> list[Task]:

@@ -1,10 +1,12 @@
 """Which bytes the images hold: hashed where they may have changed, remembered where not."""
 
 import hashlib
+import operator
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from bottleneck.cache.listing import FAILED, OK, Listing, Row
+from bottleneck.cache.listing import Listing
+from bottleneck.cache.rows import FAILED, OK, Row
 from bottleneck.extraction.progress import Progress
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.place import Place, open_place
@@ -46,6 +48,9 @@ def scan(
         changed since.
     """
     same_place = known is not None and known.root == images.root
+    if known and same_place and _is_as_it_was(images, known, retry_failed):
+        progress("scanning", len(known.rows), len(known.rows))
+        return known
     before = {row.path: row for row in known.rows} if known and same_place else {}
     place = open_place(images.root)
     rows: list[Row | None] = []
@@ -79,6 +84,24 @@ def scan(
     finally:
         pool.shutdown(cancel_futures=True)
     return Listing(images.root, tuple(row for row in rows if row is not None))
+
+
+def _is_as_it_was(images: ImageSet, known: Listing, retry_failed: bool) -> bool:
+    """Tell whether each picture is as it is listed, by whole columns: one by one takes several times as long."""
+    rows = known.rows
+    if len(images.files) != len(rows) or (retry_failed and known.failed):
+        return False
+    paths, labels, splits, problems, stamps = zip(*images.files, strict=True)
+    stamped = zip(rows.column("size"), rows.column("mtime_ns"), strict=True)
+    return (
+        not any(problems)
+        and all(map(operator.eq, stamps, stamped))
+        and list(paths) == rows.column("path")
+        and list(labels) == rows.column("label")
+        and list(splits) == rows.column("split")
+        # of files that could not be read nothing is known
+        and bool(rows.digests.present.all())
+    )
 
 
 def _look(place: Place, file: ImageFile, before: Row | None, retry_failed: bool) -> Row:

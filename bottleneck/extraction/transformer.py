@@ -12,9 +12,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from bottleneck.bases.network import Pool, Precision
 from bottleneck.cache.features import locate
-from bottleneck.cache.listing import FAILED, Listing, Row, read_listing, write_listing
+from bottleneck.cache.listing import Listing, read_listing, write_listing
 from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import Dtype
+from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
 from bottleneck.extraction.engine import Wanted, choose
@@ -155,7 +156,7 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             listing, whole = _list(X, cache, wanted, Path(scratch), threads)
             filled = fill(cache, listing, wanted, settings, Tally(), no_progress)
             if whole is not None:
-                known = {row.path: row for row in whole.rows + filled.listing.rows}
+                known = {row.path: row for row in (*whole.rows, *filled.listing.rows)}
                 write_listing(cache, Listing(whole.root, tuple(known.values())))
         rows = _usable(filled)
         found = locate(cache, filled.recipes, rows, ()).gather(slice(None))
@@ -223,8 +224,8 @@ def _ppm(x: Any) -> bytes:
     return as_ppm(pixels)
 
 
-def _usable(filled: Filled) -> tuple[Row, ...]:
-    failed = [row for row in filled.listing.rows if row.status == FAILED]
+def _usable(filled: Filled) -> Sequence[Row]:
+    failed = filled.listing.failed
     if failed:
         raise BottleneckError(
             f"{len(failed)} of {len(filled.listing.rows)} pictures cannot be used, the first {failed[0].path!r}: "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.features import Located
-from bottleneck.cache.listing import Row
+from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.scan import digest_of
 from bottleneck.heads.probabilities import read_finite

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.features import Located, locate
-from bottleneck.cache.listing import Row
 from bottleneck.cache.recipe import Recipe
+from bottleneck.cache.rows import Row
 from bottleneck.cache.store import FeatureCache, find_views
 from bottleneck.errors import BottleneckError
 from bottleneck.heads.grids import Grid

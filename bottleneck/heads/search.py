@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.features import Located
-from bottleneck.cache.listing import Row
+from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
 from bottleneck.heads.grids import Grid
 from bottleneck.heads.probabilities import read_finite

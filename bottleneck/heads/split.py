@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bottleneck.cache.listing import Row
+from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
 
 _log = logging.getLogger("bottleneck")

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.features import locate
-from bottleneck.cache.listing import OK, DamagedListingError, Listing, read_listing
+from bottleneck.cache.listing import DamagedListingError, Listing, read_listing
 from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import Recipe
+from bottleneck.cache.rows import OK
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
 from bottleneck.extraction.engine import EngineName, choose, choose_known, passes

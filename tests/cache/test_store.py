@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bottleneck.cache.listing import FAILED, Listing, Row, write_listing
+from bottleneck.cache.listing import Listing, write_listing
 from bottleneck.cache.recipe import Recipe, RecipeFile, write_recipe
+from bottleneck.cache.rows import FAILED, Row
 from bottleneck.cache.shard import write_shard
 from bottleneck.cache.store import FeatureCache
 from bottleneck.errors import BottleneckError

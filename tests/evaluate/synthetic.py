@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bottleneck.cache.listing import Listing, Row, write_listing
+from bottleneck.cache.listing import Listing, write_listing
 from bottleneck.cache.recipe import Recipe, RecipeFile, write_recipe
+from bottleneck.cache.rows import Row
 from bottleneck.cache.shard import write_shard
 from tests.cache.test_recipe import RECIPE
 

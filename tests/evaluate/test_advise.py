@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from bottleneck import BottleneckError, advise
-from bottleneck.cache.listing import Listing, Row, read_listing, write_listing
+from bottleneck.cache.listing import Listing, read_listing, write_listing
 from bottleneck.cache.recipe import RecipeFile, write_recipe
+from bottleneck.cache.rows import Row
 from bottleneck.cache.shard import write_shard
 from tests.cache.test_recipe import RECIPE
 from tests.commandline import Cli, last_json, one_line

@@ -13,7 +13,8 @@ from PIL import Image
 
 from bottleneck import compare
 from bottleneck.cache.features import locate
-from bottleneck.cache.listing import Listing, Row, write_listing
+from bottleneck.cache.listing import Listing, write_listing
+from bottleneck.cache.rows import Row
 from bottleneck.cache.store import FeatureCache
 from bottleneck.evaluate.comparison import Comparison, Costs, Entry, Scores
 from bottleneck.evaluate.guards import Findings

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bottleneck import FeatureCache
-from bottleneck.cache.listing import FAILED, OK, Row
+from bottleneck.cache.rows import FAILED, OK, Row
 from tests.commandline import Cli, command, last_json
 from tests.pictures import write_crops
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bottleneck.cache.listing import FAILED, OK, Listing
+from bottleneck.cache.listing import Listing
+from bottleneck.cache.rows import FAILED, OK
 from bottleneck.extraction.progress import no_progress
 from bottleneck.extraction.scan import scan
 from bottleneck.images.source import read_source

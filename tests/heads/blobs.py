@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.listing import Listing, Row, write_listing
+from bottleneck.cache.listing import Listing, write_listing
 from bottleneck.cache.recipe import RecipeFile, write_recipe
+from bottleneck.cache.rows import Row
 from bottleneck.cache.shard import write_shard
 from bottleneck.heads.registry import Sample
 from tests.cache.test_recipe import RECIPE

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bottleneck import BottleneckError, fit_head
-from bottleneck.cache.listing import Row
+from bottleneck.cache.rows import Row
 from bottleneck.heads.grids import GRIDS, find_grid
 from bottleneck.heads.registry import HEADS, complete_params, find_head
 from bottleneck.heads.search import make_folds

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.cache.listing import Row
+from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
 from bottleneck.heads.split import SHARES, split_rows
 

@@ -1,0 +1,145 @@
+"""Digests by the million: 32 bytes each, and looked up all at once."""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The value of each hexadecimal digit by its ASCII code. What is none, as in a damaged file, counts as nought:
+# it is for a checksum to find.
+_NIBBLES = np.zeros(256, np.uint8)
+for _value, _digit in enumerate(b"0123456789abcdef"):
+    _NIBBLES[_digit] = _value
+
+# Rows worked on at once: few megabytes, that stay in the processor's cache.
+_BLOCK = 1 << 15
+
+_WIDTH = 64  # hexadecimal digits of a SHA-256
+
+_NONE = np.uint64(2**64 - 1)
+
+
+class Digests(Sequence[str]):
+    """SHA-256 digests in hexadecimal, in a fixed order, and where to find each.
+
+    Parameters
+    ----------
+    words : ndarray of uint64, shape (n, 4)
+        Each digest as four numbers, the most significant first. Where all bits are set there is none.
+
+    Examples
+    --------
+    >>> some = Digests.of(["1f" * 32, "2e" * 32, "1f" * 32])
+    >>> len(some), some[1][:6], "1f" * 32 in some, "3d" * 32 in some
+    (3, '2e2e2e', True, False)
+    >>> some.find(Digests.of(["2e" * 32, "3d" * 32, "1f" * 32]))
+    array([ 1, -1,  0])
+    """
+
+    def __init__(self, words: NDArray[np.uint64]) -> None:
+        self.words = words
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "Digests":
+        """Take digests in hexadecimal; an empty text stands for none."""
+        return cls.from_ascii(np.array(list(texts), dtype=f"S{_WIDTH}"))
+
+    @classmethod
+    def from_ascii(cls, stored: NDArray[np.bytes_]) -> "Digests":
+        """Take digests as files keep them: 64 ASCII bytes each."""
+        words = np.empty((len(stored), 4), np.uint64)
+        for start in range(0, len(stored), _BLOCK):
+            part = np.ascontiguousarray(stored[start : start + _BLOCK])
+            nibbles = _NIBBLES[part.view(np.uint8).reshape(-1, _WIDTH)]
+            pairs = nibbles[:, 0::2] << 4 | nibbles[:, 1::2]
+            words[start : start + _BLOCK] = pairs.view(">u8")
+            words[start : start + _BLOCK][part == b""] = _NONE
+        return cls(words)
+
+    @classmethod
+    def join(cls, parts: Iterable["Digests"]) -> "Digests":
+        """Put several one after the other."""
+        return cls(np.concatenate([np.empty((0, 4), np.uint64), *(part.words for part in parts)]))
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Whether there is a digest, for each."""
+        found: NDArray[np.bool_] = (self.words != _NONE).any(axis=1)
+        return found
+
+    def to_ascii(self) -> NDArray[np.bytes_]:
+        """Give 64 ASCII bytes for each, as files keep them; none is empty."""
+        text = self.words.astype(">u8").tobytes().hex().encode()
+        stored = np.frombuffer(text, f"S{_WIDTH}").copy()
+        stored[~self.present] = b""
+        return stored
+
+    def texts(self) -> list[str]:
+        """Give them in hexadecimal: all at once, which takes a tenth of one by one."""
+        text = self.words.astype(">u8").tobytes().hex()
+        found = [text[start : start + _WIDTH] for start in range(0, len(text), _WIDTH)]
+        for place in np.flatnonzero(~self.present):
+            found[place] = ""
+        return found
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: "slice | NDArray[np.int64] | NDArray[np.bool_]") -> "Digests": ...
+    def __getitem__(
+        self, place: "int | slice | NDArray[np.int64] | NDArray[np.bool_]"
+    ) -> "str | Digests":
+        """Give one digest, or some of them."""
+        if isinstance(place, int | np.integer):
+            return Digests(self.words[place : place + 1 or None]).texts()[0]
+        return Digests(self.words[place])
+
+    def __contains__(self, digest: object) -> bool:
+        return isinstance(digest, str) and bool(self.find(Digests.of([digest]))[0] >= 0)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Digests) and np.array_equal(self.words, other.words)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        """Places in the order of the first words, which are as good as random numbers."""
+        order: NDArray[np.int64] = np.argsort(self.words[:, 0], kind="stable")
+        return order
+
+    @cached_property
+    def _keys(self) -> NDArray[np.uint64]:
+        keys: NDArray[np.uint64] = self.words[self._order, 0]
+        return keys
+
+    def find(self, others: "Digests") -> NDArray[np.int64]:
+        """Tell where each of some others is in these: the first place, or -1.
+
+        Returns
+        -------
+        ndarray of int64, shape (len(others),)
+        """
+        found = np.full(len(others), -1, np.int64)
+        for start in range(0, len(others), _BLOCK):
+            wanted = others.words[start : start + _BLOCK]
+            at = np.searchsorted(self._keys, wanted[:, 0])
+            pending = np.arange(len(wanted))
+            # as a rule once: another turn is for digests that agree in their first word
+            while len(pending := pending[at[pending] < len(self)]):
+                candidates = self._order[at[pending]]
+                alike = self._keys[at[pending]] == wanted[pending, 0]
+                equal = alike & (self.words[candidates] == wanted[pending]).all(axis=1)
+                found[start + pending[equal]] = candidates[equal]
+                pending = pending[alike & ~equal]
+                at[pending] += 1
+        return found
+
+    def distinct(self) -> "Digests":
+        """Leave out those that occurred before."""
+        return Digests(self.words[self.find(self) == np.arange(len(self))])
