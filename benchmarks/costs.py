@@ -146,6 +146,7 @@ def loading(folder: Path) -> None:
         "numpy.fromfile": lambda: np.fromfile(plain, np.float16),
         "numpy.fromfile, as float32": lambda: np.fromfile(plain, np.float16).astype(np.float32),
         "load, as float32": lambda: FeatureCache(cache).load(),
+        "load, as stored": lambda: FeatureCache(cache).load(dtype="float16"),
     }
     title = f"Loading {FILES:,} × {WIDTH:,} in half precision"
     show(title, alternate(jobs, ROUNDS), "numpy.fromfile", FILES)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.digests import Digests
-from bottleneck.cache.recipe import Recipe
+from bottleneck.cache.recipe import Dtype, Recipe
 from bottleneck.cache.rows import Row, Rows
 from bottleneck.cache.shard import Shard, read_shard, shard_paths
 from bottleneck.errors import BottleneckError
@@ -25,7 +25,7 @@ class Features:
 
     Attributes
     ----------
-    X : ndarray of float32, shape (n, *feature_shape)
+    X : ndarray of float32, or of float16 where that was asked for, shape (n, *feature_shape)
         A row for each image, or for each view of it; ``(n, d)`` for pooled features.
     y : ndarray of int64, shape (n,)
         Index into `classes`; -1 for images without a label.
@@ -191,10 +191,10 @@ class Located:
             ),
         )
 
-    def gather(self, part: slice) -> Features:
+    def gather(self, part: slice, dtype: Dtype = "float32") -> Features:
         """Read the features of a part of the images into memory."""
         rows = self.rows[part]
-        X = np.empty((len(rows), *self.shape), np.float32)
+        X = np.empty((len(rows), *self.shape), dtype)
         start = 0
         for source in self.sources:
             # the last axis is that of the features, also where they are maps

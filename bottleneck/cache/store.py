@@ -8,7 +8,7 @@ from typing import Literal
 from bottleneck.cache.features import Features, Located, locate
 from bottleneck.cache.listing import FILE_NAME as LISTING
 from bottleneck.cache.listing import Listing, read_listing
-from bottleneck.cache.recipe import PLAIN, Recipe, RecipeFile, read_recipe, recipe_folders
+from bottleneck.cache.recipe import PLAIN, Dtype, Recipe, RecipeFile, read_recipe, recipe_folders
 from bottleneck.errors import BottleneckError
 
 
@@ -143,6 +143,7 @@ class FeatureCache:
         view: int | Literal["all"] = 0,
         *,
         recipes: Sequence[Recipe | str] = (),
+        dtype: Dtype = "float32",
     ) -> Features:
         """Read features into memory, checking every byte they come from.
 
@@ -157,11 +158,13 @@ class FeatureCache:
             0 is the plain picture. All views of an image follow each other.
         recipes : sequence of Recipe or str, optional
             In place of one: several, whose features are put side by side.
+        dtype : {"float32", "float16"}
+            Of `X`. To bring half-precision features to float32 takes several times as long as to read them.
 
         Returns
         -------
         Features
-            Of the images that are ok, in the listing's order. `X` is float32, n × d.
+            Of the images that are ok, in the listing's order. `X` is n × d.
 
         Raises
         ------
@@ -169,7 +172,7 @@ class FeatureCache:
             A shard is damaged, features are missing, or there is no such recipe, split or view.
             Wrong numbers are never returned.
         """
-        return self._locate(recipe, recipes, split, view).gather(slice(None))
+        return self._locate(recipe, recipes, split, view).gather(slice(None), dtype)
 
     def iter_batches(
         self,

@@ -81,6 +81,13 @@ def test_rows_paths_and_labels_belong_together(cache: FeatureCache) -> None:
         )
 
 
+def test_half_precision_is_given_where_asked_for(cache: FeatureCache) -> None:
+    half, single = cache.load(dtype="float16"), cache.load()
+    assert half.X.dtype == np.float16
+    assert single.X.dtype == np.float32
+    np.testing.assert_array_equal(half.X, single.X.astype(np.float16))
+
+
 def test_failed_images_are_left_out_and_duplicates_are_not(cache: FeatureCache) -> None:
     paths = cache.load().paths
     assert "broken.jpg" not in paths
