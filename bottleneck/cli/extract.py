@@ -41,6 +41,7 @@ def extract(
     workers: options.Workers = None,
     engine: options.Engine = "auto",
     seal_seconds: options.SealSeconds = SEAL_SECONDS,
+    cluster: options.Cluster = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -73,6 +74,7 @@ def extract(
             workers=workers,
             engine=engine,
             seal_seconds=seal_seconds,
+            cluster=cluster,
             progress=progress,
         )
     if json:

@@ -120,3 +120,12 @@ Engine = Annotated[
     _running("--engine", help="What runs the base; auto: OpenVINO on a CPU, if installed."),
 ]
 SealSeconds = Annotated[float, _running(min=0.0, help="Seal what is computed at least this often.")]
+Cluster = Annotated[
+    str | None,
+    _running(
+        "--cluster",
+        metavar="dask://HOST:PORT|local:N",
+        help="Run on the workers of a Dask scheduler, or in N processes here.",
+        show_default="in this process",
+    ),
+]

@@ -19,6 +19,7 @@ from bottleneck.cache.listing import (
 from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import PLAIN, Dtype
 from bottleneck.errors import BottleneckError
+from bottleneck.extraction.cluster import connect, refuse_blind
 from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS, Settings
 from bottleneck.extraction.engine import EngineName, choose
 from bottleneck.extraction.fill import Filled, fill
@@ -63,6 +64,7 @@ def extract(
     workers: int | None = None,
     engine: EngineName = "auto",
     seal_seconds: float = SEAL_SECONDS,
+    cluster: str | None = None,
     progress: Progress = no_progress,
 ) -> ExtractReport:
     """Run a frozen base over an image set and keep its features, computing only what is missing.
@@ -118,6 +120,10 @@ def extract(
         recipe does not say which it was.
     seal_seconds : float
         Computed features are sealed at least this often: what a crash can cost.
+    cluster : str, optional
+        Where the base runs, if not in this process: on the workers of a Dask scheduler,
+        ``dask://HOST:PORT``, that see images and cache under the same paths; or in N processes of this
+        machine, ``local:N``, for which a script needs ``if __name__ == "__main__":``.
     progress : callable
         Called with the step's name, how many are done, and how many there are.
 
@@ -172,7 +178,7 @@ def extract(
     if found.ignored:
         _log.info("Passed over files that are not pictures: %s", ", ".join(found.ignored))
     tally = Tally()
-    with writer_lock(place):
+    with connect(cluster) as workers_of, writer_lock(place):
         known = _known(place)
         _tell_of_another_set(place, known, found)
         listing = scan(
@@ -182,9 +188,13 @@ def extract(
             retry_failed=retry_failed,
             progress=progress,
         )
+        if workers_of is not None:
+            refuse_blind(
+                workers_of, place, listing.root, ((row.path, row.digest) for row in listing.ok)
+            )
         del found  # the listing says all of it again
         try:
-            filled = fill(place, listing, wanted, settings, tally, progress)
+            filled = fill(place, listing, wanted, settings, tally, progress, cluster=workers_of)
         except BottleneckError:
             raise  # it says itself what is kept
         except (
@@ -261,4 +271,5 @@ def _report(cache: Path, filled: Filled, views: int, tally: Tally, seconds: floa
         stages=Stages(tally.read, tally.decode, tally.base, tally.write),
         held_back_by=tally.held_back_by,
         engine=tally.engine,
+        workers=tally.workers,
     )

@@ -22,6 +22,7 @@ from bottleneck.cache.recipe import (
 from bottleneck.cache.rows import FAILED, Row
 from bottleneck.cache.survey import survey
 from bottleneck.errors import BottleneckError
+from bottleneck.extraction.cluster import Cluster, Outline, compute, outline
 from bottleneck.extraction.conveyor import Settings, rows_per_task, run_task
 from bottleneck.extraction.engine import Engine, Wanted, refuse_other_weights, start_engine
 from bottleneck.extraction.plan import Item, Target, missing_items, plan_tasks
@@ -56,21 +57,31 @@ def fill(
     progress: Progress,
     *,
     expected: Recipe | None = None,
+    cluster: Cluster | None = None,
 ) -> Filled:
     """Compute the features that usable images of a listing lack. Only for who holds the writer's lock.
 
     Damaged shards count as missing; their files go when what they held is there again. Where a recipe
     is `expected`, weights that do not make it are refused before anything is computed. What was done is
-    added to the tally as it is done, so that it is right after an interruption too.
+    added to the tally as it is done, so that it is right after an interruption too. Where there is a
+    `cluster` the base runs there, and is not even built here.
 
     Raises
     ------
     BottleneckError
         The weights cannot be had, a shard or recipe is of a newer format, or there is no room left.
     """
+
+    def build(taps: tuple[str, ...]) -> Network | Outline:
+        step = f"loading {wanted.base.name}"
+        progress(step, 0, 0)
+        built = wanted.build(taps) if cluster is None else outline(cluster, wanted, taps, settings)
+        progress(step, 1, 1)
+        return built
+
     network, digest = None, wanted.recognise(readable_recipes(cache))
     if digest is None:
-        network = _build(wanted, wanted.taps, progress)
+        network = build(wanted.taps)
         digest = network.weights_digest
     if expected is not None:
         refuse_other_weights(digest, expected, wanted.weights)
@@ -91,12 +102,16 @@ def fill(
         lacking = [target for target in targets if missing_items(usable, [target])]
         taps = tuple(dict.fromkeys(target.recipe.tap for target in lacking))
         if network is None:
-            network = _build(wanted, taps, progress)
+            network = build(taps)
             refuse_other_weights(network.weights_digest, recipes[0], wanted.weights)
         _refuse_full_disk(cache, items, lacking, network)
-        engine = _start(wanted, network, settings, progress)
-        tally.engine = engine.name
-        _compute(items, listing.root, cache, lacking, engine, settings, tally, progress)
+        of_all = (items, listing.root, cache, lacking)
+        if isinstance(network, Network):
+            engine = _start(wanted, network, settings, progress)
+            tally.engine = engine.name
+            _compute(*of_all, engine, settings, tally, progress)
+        elif cluster is not None:
+            compute(cluster, *of_all, wanted, network, settings, tally, progress)
     for shard in damaged:
         shard.unlink(missing_ok=True)
     if tally.unreadable or tally.undecodable:
@@ -128,7 +143,7 @@ def find_targets(
 
 
 def _refuse_full_disk(
-    cache: Path, items: list[Item], targets: list[Target], network: Network
+    cache: Path, items: list[Item], targets: list[Target], network: Network | Outline
 ) -> None:
     """Compare what features will take with what is free, before hours are spent on them."""
     needed = 0
@@ -204,14 +219,6 @@ def readable_recipes(cache: Path) -> tuple[RecipeFile, ...]:
         except DamagedRecipeError as error:
             _log.warning("%s", error)
     return tuple(entries)
-
-
-def _build(wanted: Wanted, taps: tuple[str, ...], progress: Progress) -> Network:
-    step = f"loading {wanted.base.name}"
-    progress(step, 0, 0)
-    network = wanted.build(taps)
-    progress(step, 1, 1)
-    return network
 
 
 def _start(wanted: Wanted, network: Network, settings: Settings, progress: Progress) -> Engine:

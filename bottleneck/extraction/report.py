@@ -1,7 +1,8 @@
 """What an extraction did, in numbers."""
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -49,6 +50,8 @@ class ExtractReport:
         The stage that determined how long it took; empty where nothing was computed.
     engine : str
         What ran the base, ``keras`` or ``openvino``; empty where nothing was computed.
+    workers : dict of str to int
+        What each worker of a cluster computed, by its name; empty without one.
     """
 
     cache: str
@@ -63,6 +66,7 @@ class ExtractReport:
     stages: Stages
     held_back_by: str
     engine: str
+    workers: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON takes it; seconds are rounded to milliseconds."""
@@ -83,4 +87,6 @@ class ExtractReport:
             return what
         spent = dataclasses.asdict(self.stages)
         where = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())
-        return f"{what}\nTime went to: {where}; held back by {self.held_back_by}. Engine: {self.engine}."
+        shares = ", ".join(f"{name} {count:,}" for name, count in sorted(self.workers.items()))
+        by = f" By worker: {shares}." if shares else ""
+        return f"{what}\nTime went to: {where}; held back by {self.held_back_by}. Engine: {self.engine}.{by}"

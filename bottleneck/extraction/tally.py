@@ -22,6 +22,8 @@ class Tally:
         Seconds the calling thread waited for pixels, for the base, and for a shard to be written.
     engine : str
         What ran the base; empty where nothing did.
+    workers : dict of str to int
+        Views computed by each worker of a cluster.
     """
 
     computed: int = 0
@@ -35,12 +37,31 @@ class Tally:
     awaited: float = 0.0
     blocked: float = 0.0
     engine: str = ""
+    workers: dict[str, int] = field(default_factory=dict)
     _ran_until: float = 0.0
 
     def ran(self, began: float, ended: float) -> None:
         """Count a time in which the base had a batch in hand, once where such times overlap."""
         self.base += max(ended - max(began, self._ran_until), 0.0)
         self._ran_until = max(ended, self._ran_until)
+
+    def add(self, other: "Tally", worker: str) -> None:
+        """Add what a worker did."""
+        for name in (
+            "computed",
+            "read",
+            "decode",
+            "base",
+            "write",
+            "starved",
+            "awaited",
+            "blocked",
+        ):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.unreadable |= other.unreadable
+        self.undecodable |= other.undecodable
+        self.engine = other.engine or self.engine
+        self.workers[worker] = self.workers.get(worker, 0) + other.computed
 
     @property
     def held_back_by(self) -> str:

@@ -1,0 +1,731 @@
+"""The tasks of a plan on workers of a Dask cluster, on this machine or on others.
+
+Dask alone decides which worker runs what, notices workers that are lost, and gives what they had to
+others. Here is what a worker does with a task, and what it has to see and to be to do it.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import importlib.metadata
+import importlib.util
+import itertools
+import logging
+import math
+import os
+import queue
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import bottleneck
+from bottleneck.cache.atomic import TEMPORARY
+from bottleneck.cache.recipe import Recipe
+from bottleneck.errors import BottleneckError
+from bottleneck.extraction.conveyor import Settings, rows_per_task, run_task
+from bottleneck.extraction.engine import Engine, Wanted, refuse_other_weights, start_engine
+from bottleneck.extraction.plan import Item, Target, Task, plan_tasks
+from bottleneck.extraction.progress import Progress
+from bottleneck.extraction.scan import digest_of
+from bottleneck.extraction.tally import Tally
+from bottleneck.images.decode import UnreadableImageError
+from bottleneck.images.place import open_place
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_log = logging.getLogger("bottleneck")
+
+# Seconds a scheduler, the first worker, or a worker that is asked what it sees may take to answer.
+# They answer within milliseconds; a network that is slow takes a second or two.
+_PATIENCE = 10.0
+
+# Seconds without a sign of life after which a worker of ours is taken for lost. It gives one twice a
+# second, but not while code that holds Python's lock runs: networks are built in less than this.
+_LOCAL_TTL = "60s"
+
+# Tasks for each worker at least, where there are images enough: at the end workers wait for the last of
+# them for half a task on average.
+_TASKS_PER_WORKER = 8
+
+# Batches to a task at least: its first picture is decoded and its shard sealed while the base waits.
+_BATCHES_PER_TASK = 4
+
+# Seconds between two signs of a worker, which go through the scheduler.
+_BETWEEN_SIGNS = 1.0
+
+# Seconds in which workers that are told to stop seal what they have: a batch or two, and a shard.
+_FAREWELL = 20.0
+
+# Pictures that are looked at for one that can be read, to ask workers for.
+_PICTURES_TRIED = 8
+
+# Batches whose time tells how fast a worker is; before them one more, which is always slower.
+_TIMED_BATCHES = 2
+
+# What determines features or how they are stored, besides what recipes say; and what is sent around.
+_SAME = ("keras", "tensorflow", "openvino", "numpy", "pillow", "h5py", "distributed")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Workers that are there to run tasks.
+
+    Attributes
+    ----------
+    client : distributed.Client
+    name : str
+        What ``--cluster`` was given.
+    shares : int
+        Into how many parts the cores of the machine are divided among workers; 0 where that is not
+        for us to do.
+    """
+
+    client: "Client"
+    name: str
+    shares: int = 0
+
+    def workers(self) -> Mapping[str, Any]:
+        """What the scheduler knows of each worker, by its address."""
+        found: Mapping[str, Any] = self.client.scheduler_info()["workers"]
+        return found
+
+    def resources(self) -> dict[str, float] | None:
+        """What a task asks for: a GPU, where any worker has one."""
+        having = [worker.get("resources", {}) for worker in self.workers().values()]
+        return {"GPU": 1} if any("GPU" in resources for resources in having) else None
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a worker found when it built the base: all that a plan needs of it.
+
+    Attributes
+    ----------
+    weights_digest : str
+    taps : tuple of str
+    feature_shapes : tuple of tuple of int
+        Of one image, for each tap.
+    engine : str
+        What runs the base there.
+    backend : str
+        What Keras runs on there.
+    batch_seconds : float
+        What a batch takes.
+    """
+
+    weights_digest: str
+    taps: tuple[str, ...]
+    feature_shapes: tuple[tuple[int, ...], ...]
+    engine: str
+    backend: str
+    batch_seconds: float
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a worker has to see: a file of ours beside the features, and a picture.
+
+    Attributes
+    ----------
+    mark : str
+        A file in the cache. Who removes it tells the workers to seal what they have, and to stop.
+    root, path, digest : str
+        A picture; `root` is empty where none is needed.
+    """
+
+    mark: str
+    root: str = ""
+    path: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the tasks of an extraction have in common."""
+
+    wanted: Wanted
+    outline: Outline
+    targets: tuple[Target, ...]
+    features: str
+    settings: Settings
+    shares: int
+    sight: Sight
+    versions: tuple[tuple[str, str], ...]
+    topic: str
+
+
+# --- the coordinator
+
+
+@contextlib.contextmanager
+def connect(name: str | None) -> Iterator[Cluster | None]:
+    """Connect to a cluster, or start one on this machine, and see that its workers are like us.
+
+    Parameters
+    ----------
+    name : str or None
+        ``dask://HOST:PORT`` of a scheduler; ``local:N`` for N processes of this machine, which share
+        its cores and end with the block; None for none.
+
+    Raises
+    ------
+    BottleneckError
+        It is neither, Dask is not installed, no scheduler answers, it has no workers, or a worker has
+        other versions than this machine.
+    """
+    if name is None:
+        yield None
+        return
+    kind, _, rest = name.partition(":")
+    count = int(rest) if kind == "local" and rest.isdecimal() else 0
+    address = rest.removeprefix("//") if kind == "dask" and rest.startswith("//") else ""
+    if not count and ":" not in address:
+        raise BottleneckError(
+            f"--cluster takes dask://HOST:PORT or local:N with N from 1, not {name!r}"
+        )
+    if importlib.util.find_spec("distributed") is None:
+        raise BottleneckError(
+            "Dask distributed is not installed; install bottleneck-features[cluster], or leave --cluster out"
+        )
+    with contextlib.ExitStack() as stack:
+        target: Any = stack.enter_context(_started(count)) if count else f"tcp://{address}"
+        client = stack.enter_context(_client(target, name))
+        cluster = Cluster(client, name, count)
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError:
+            raise BottleneckError(
+                f"the scheduler of {name} has no workers; start some with: dask worker tcp://{address} --nthreads 1"
+            ) from None
+        _refuse_unfit(cluster, _why_different, _versions())
+        yield cluster
+
+
+@contextlib.contextmanager
+def _started(count: int) -> Iterator[Any]:
+    import dask
+    from distributed import LocalCluster
+
+    # No limit of memory: a conveyor's is bounded, and a worker above a limit would be paused or killed.
+    with (
+        dask.config.set({"distributed.scheduler.worker-ttl": _LOCAL_TTL}),
+        LocalCluster(
+            count,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        ) as local,
+    ):
+        yield local
+
+
+@contextlib.contextmanager
+def _client(target: Any, name: str) -> Iterator["Client"]:
+    from distributed import Client
+
+    try:
+        client = Client(target, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise BottleneckError(
+            f"no Dask scheduler answers at {name} ({_one_line(error)}); start one with: dask scheduler, or give its "
+            "address with --cluster"
+        ) from error
+    with client:
+        yield client
+
+
+def refuse_blind(
+    cluster: Cluster, cache: Path, root: str, images: Iterable[tuple[str, str]]
+) -> None:
+    """Refuse a cluster with a worker that does not see the cache or the images.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    cache : Path
+    root : str
+        What paths of images start from.
+    images : iterable of (str, str)
+        Path and digest of each.
+
+    Raises
+    ------
+    BottleneckError
+        The message names the worker.
+    """
+    with _marked(cache, root, images) as sight:
+        _refuse_unfit(cluster, _why_blind, sight)
+
+
+@contextlib.contextmanager
+def _marked(cache: Path, root: str, images: Iterable[tuple[str, str]]) -> Iterator[Sight]:
+    """Put a mark into the cache; what is left of it by one that was killed goes as other such files do."""
+    mark = cache.absolute() / f"{TEMPORARY}cluster-{secrets.token_hex(8)}"
+    mark.touch()
+    place = open_place(root)
+    try:
+        for path, digest in itertools.islice(images, _PICTURES_TRIED):
+            # one that we see ourselves: then who does not see it is to blame
+            with contextlib.suppress(UnreadableImageError):
+                if digest_of(place.read(path)) == digest:
+                    yield Sight(str(mark), root, path, digest)
+                    return
+        yield Sight(str(mark), root)
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def outline(cluster: Cluster, wanted: Wanted, taps: tuple[str, ...], settings: Settings) -> Outline:
+    """Have the workers build the base, and take the word of the first. Nothing is loaded here.
+
+    Raises
+    ------
+    BottleneckError
+        It cannot be built.
+    """
+    from distributed import as_completed
+
+    resources = cluster.resources()
+    futures = [
+        # each time anew: what a worker has built it keeps itself
+        cluster.client.submit(
+            _outline,
+            *(wanted, taps, settings, cluster.shares),
+            pure=False,
+            workers=[address],
+            resources=resources,
+        )
+        for address, known in cluster.workers().items()
+        if not resources or "GPU" in known["resources"]
+    ]
+    with _said_plainly(cluster):
+        # those that are still at it go on, for they will need it
+        found: Outline = next(iter(as_completed(futures, loop=cluster.client.loop))).result()
+        return found
+
+
+def compute(
+    cluster: Cluster,
+    items: list[Item],
+    root: str,
+    cache: Path,
+    targets: Sequence[Target],
+    wanted: Wanted,
+    outline: Outline,
+    settings: Settings,
+    tally: Tally,
+    progress: Progress,
+) -> None:
+    """Have workers compute features of images and seal them into shards.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    items : list of Item
+    root : str
+        What their paths start from.
+    cache : Path
+    targets : sequence of Target
+    wanted : Wanted
+    outline : Outline
+        Of the base, up to the taps of the targets.
+    settings : Settings
+    tally : Tally
+        Added to as tasks come to their end.
+    progress : Progress
+
+    Raises
+    ------
+    BottleneckError
+        A worker cannot do it, a task was lost too often, or the scheduler is gone. What was sealed
+        is kept.
+    """
+    numbers = sum(int(np.prod(shape)) for shape in outline.feature_shapes)
+    row = numbers * np.dtype(targets[0].recipe.dtype).itemsize
+    rows = sum(len(item.views) for item in items)
+    most = rows_per_task(row, settings.batch_size)
+    size = task_rows(rows, most, len(cluster.workers()), outline.batch_seconds, settings)
+    named = ((path, item.digest) for item in items for path in item.paths)
+    with _marked(cache, root, named) as sight:
+        job = Job(
+            wanted,
+            outline,
+            # of what is held a worker is told what its task is about, not all of it
+            tuple(dataclasses.replace(target, held={}) for target in targets),
+            str(cache.absolute() / "features"),
+            settings,
+            cluster.shares,
+            sight,
+            _versions(),
+            f"bottleneck-{secrets.token_hex(8)}",
+        )
+        _send(cluster, job, plan_tasks(items, size), targets, rows, tally, progress)
+
+
+def task_rows(rows: int, most: int, workers: int, batch_seconds: float, settings: Settings) -> int:
+    """Tell how many rows a task has: what is lost with a worker, and what others wait for at the end.
+
+    A task is sealed when it is through, so it takes no longer than may pass until then. A shard is
+    never larger than elsewhere, and there are several tasks for each worker where that leaves
+    batches enough to each.
+
+    Parameters
+    ----------
+    rows : int
+        In all.
+    most : int
+        That fill a shard.
+    workers : int
+    batch_seconds : float
+        What a batch takes.
+    settings : Settings
+
+    Examples
+    --------
+    >>> settings = Settings(batch_size=16)
+    >>> task_rows(10**6, 2048, workers=3, batch_seconds=0.25, settings=settings)
+    2048
+    >>> task_rows(10_000, 2048, workers=3, batch_seconds=0.25, settings=settings)
+    416
+    >>> task_rows(10_000, 2048, workers=3, batch_seconds=6.0, settings=settings)
+    160
+    """
+    each = math.ceil(rows / (workers * _TASKS_PER_WORKER) / settings.batch_size)
+    in_time = settings.seal_seconds / batch_seconds
+    batches = min(max(each, _BATCHES_PER_TASK), in_time, most // settings.batch_size)
+    return max(int(batches), 1) * settings.batch_size
+
+
+def _send(
+    cluster: Cluster,
+    job: Job,
+    tasks: list[Task],
+    targets: Sequence[Target],
+    total: int,
+    tally: Tally,
+    progress: Progress,
+) -> None:
+    """Give tasks to Dask and take what comes back."""
+    # What happens is put here by Dask's threads and looked at by ours: futures of tasks that came to
+    # an end, and signs of life of those that did not.
+    happened: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    cluster.client.subscribe_topic(job.topic, lambda event: happened.put(event[1]))
+    resources = cluster.resources()
+    through = dict.fromkeys(range(len(tasks)), 0)
+    running: dict[str, tuple[int, Any]] = {}
+    mark = Path(job.sight.mark)
+    progress("extracting", 0, total)
+
+    def take(future: Any) -> None:
+        number, _ = running.pop(future.key)
+        # once it is known here, no worker has to keep it, and none can lose it
+        with _said_plainly(cluster):
+            worker, own, whole = future.result()
+        tally.add(own, worker)
+        if not whole and mark.exists():
+            raise BottleneckError(
+                f"worker {worker} was told to stop by nobody: it does not see {mark} any more; run the same command "
+                "again to go on"
+            )
+        through[number] = sum(len(item.views) for item in tasks[number].items)
+
+    try:
+        for number, task in enumerate(tasks):
+            held = [_held(target, task) for target in targets]
+            key = f"{job.topic}-{number}"
+            future = cluster.client.submit(
+                _run, job, number, task, held, key=key, pure=False, resources=resources
+            )
+            running[key] = number, future
+            future.add_done_callback(happened.put)
+        del future
+        while running:
+            event = _next(happened, cluster)
+            if isinstance(event, (list, tuple)):
+                number, done = event
+                if f"{job.topic}-{number}" in running:
+                    through[number] = done
+            else:
+                take(event)
+            progress("extracting", sum(through.values()), total)
+    except BaseException:
+        # Workers notice that the mark is gone and seal what they have.
+        mark.unlink(missing_ok=True)
+        until = time.monotonic() + _FAREWELL
+        with contextlib.suppress(queue.Empty):
+            while running:
+                event = happened.get(timeout=max(until - time.monotonic(), 0))
+                if not isinstance(event, (list, tuple)) and event.key in running:
+                    with contextlib.suppress(BottleneckError):
+                        take(event)
+        raise
+    finally:
+        cluster.client.unsubscribe_topic(job.topic)
+        for _, future in running.values():
+            future.release()
+
+
+def _next(happened: queue.SimpleQueue[Any], cluster: Cluster) -> Any:
+    """Wait for what happens next, and say so where nothing can."""
+    while True:
+        try:
+            return happened.get(timeout=_FAREWELL)
+        except queue.Empty:
+            if not cluster.workers():
+                _log.warning(
+                    "No worker is left at %s. Waiting for one: start it, or press Ctrl-C.",
+                    cluster.name,
+                )
+
+
+def _held(target: Target, task: Task) -> dict[int, set[str]]:
+    digests = {item.digest for item in task.items}
+    return {view: digests.intersection(held) for view, held in target.held.items()}
+
+
+@contextlib.contextmanager
+def _said_plainly(cluster: Cluster) -> Iterator[None]:
+    """Say in a line what Dask says of lost tasks and a lost scheduler."""
+    from distributed import KilledWorker
+    from distributed.comm.core import CommClosedError
+
+    go_on = "what was sealed is kept; run the same command again to go on"
+    try:
+        yield
+    except KilledWorker as error:
+        raise BottleneckError(
+            f"{error.allowed_failures + 1} workers of {cluster.name} were lost one after another over the same task, "
+            f"the last {error.last_worker.address}; its log may say why (out of memory?); {go_on}"
+        ) from error
+    except (CancelledError, CommClosedError) as error:
+        raise BottleneckError(f"the scheduler of {cluster.name} is gone; {go_on}") from error
+
+
+def _refuse_unfit(cluster: Cluster, why: Callable[[Any], str], asked: Any) -> None:
+    """Ask all workers at once, past what they have to do, whether they are fit."""
+    client, workers = cluster.client, cluster.workers()
+
+    async def ask() -> list[Any]:
+        async def one(address: str) -> Any:
+            try:
+                answer: Any = client.run(why, asked, workers=[address], on_error="return")
+                return (await asyncio.wait_for(answer, _PATIENCE)).get(address, TimeoutError())
+            except (OSError, TimeoutError):
+                return TimeoutError()
+
+        return await asyncio.gather(*map(one, workers))
+
+    for (address, known), answer in zip(workers.items(), client.sync(ask), strict=True):
+        name = f"worker {known['name']}"
+        if str(known["name"]) != address:
+            name += f" ({address})"
+        if isinstance(answer, (ImportError, AttributeError)):
+            raise BottleneckError(
+                f"{name} has no bottleneck, or another version of it than {bottleneck.__version__} "
+                f"({_one_line(answer)}); install bottleneck-features {bottleneck.__version__} there"
+            )
+        if isinstance(answer, (TimeoutError, OSError)):
+            # Dask takes it for lost when it has been silent for long enough
+            _log.warning("%s does not answer; the others go on without it.", name)
+        elif isinstance(answer, Exception):
+            raise answer
+        elif answer:
+            raise BottleneckError(f"{name} {answer}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+# --- a worker
+
+
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = {"Python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    found["bottleneck"] = bottleneck.__version__
+    for name in _SAME:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "none"
+    return tuple(found.items())
+
+
+def _why_different(versions: tuple[tuple[str, str], ...]) -> str:
+    """Tell what is different here; nothing where all is the same."""
+    here = dict(_versions())
+    different = [
+        f"{name} {here.get(name)} (here {version})"
+        for name, version in versions
+        if here.get(name) != version
+    ]
+    if not different:
+        return ""
+    return f"has {', '.join(different)}; install the same versions there as here"
+
+
+@lru_cache(maxsize=1)
+def _why_blind(sight: Sight) -> str:
+    """Tell what cannot be seen from here; nothing where all can."""
+    mark = Path(sight.mark)
+    if not mark.exists():
+        return f"does not see {mark.parent}; make it reach that folder under the same path"
+    if not os.access(mark.parent, os.W_OK):
+        return f"may not write to {mark.parent}; give it the right to, or start it as another user"
+    if sight.path:
+        try:
+            data = open_place(sight.root).read(sight.path)
+        except UnreadableImageError as error:
+            return (
+                f"does not see the images in {sight.root}: of {sight.path!r} it says {error}; make it reach them under "
+                "the same path"
+            )
+        if digest_of(data) != sight.digest:
+            return f"sees another picture {sight.path!r} in {sight.root}; make it reach the same images under this path"
+    return ""
+
+
+# The network that was built last is kept, and a conveyor uses all the cores there are: a worker with
+# several threads takes one task after another all the same.
+_one_at_a_time = threading.Lock()
+
+
+def _outline(wanted: Wanted, taps: tuple[str, ...], settings: Settings, shares: int) -> Outline:
+    from bottleneck.bases.backend import load_keras
+
+    with _one_at_a_time:
+        _take_share(shares)
+        network = _build(wanted, taps)
+        engine = start_engine(network, settings.engine, settings.batch_size)
+        size = wanted.image_size
+        pixels = np.zeros((settings.batch_size, size, size, 3), np.uint8)
+        engine.features(pixels)
+        started = time.perf_counter()
+        for _ in range(_TIMED_BATCHES):
+            engine.features(pixels)
+        seconds = (time.perf_counter() - started) / _TIMED_BATCHES
+        return Outline(
+            network.weights_digest,
+            network.taps,
+            network.feature_shapes,
+            engine.name,
+            load_keras().backend.backend(),
+            seconds,
+        )
+
+
+class _StoppedError(Exception):
+    """The mark is gone."""
+
+
+def _run(
+    job: Job, number: int, task: Task, held: list[dict[int, set[str]]]
+) -> tuple[str, Tally, bool]:
+    """Run a task; tell who did, what was done, and whether that was all of it."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    tally = Tally()
+    mark = Path(job.sight.mark)
+    with _one_at_a_time:
+        # a worker may have come after the others were asked
+        for reason in (_why_different(job.versions), _why_blind(job.sight)):
+            if reason:
+                raise BottleneckError(f"worker {worker.name} {reason}")
+        if not mark.exists():
+            return str(worker.name), tally, False
+        _take_share(job.shares)
+        engine = _engine(job, str(worker.name))
+        tally.engine = engine.name
+        said, through = time.monotonic(), 0
+
+        def done(views: int) -> None:
+            nonlocal said, through
+            through += views
+            if time.monotonic() - said >= _BETWEEN_SIGNS:
+                said = time.monotonic()
+                worker.log_event(job.topic, (number, through))
+                if not mark.exists():
+                    raise _StoppedError
+
+        targets = [
+            dataclasses.replace(target, held=own)
+            for target, own in zip(job.targets, held, strict=True)
+        ]
+        try:
+            run_task(
+                task,
+                root=job.sight.root,
+                features=Path(job.features),
+                targets=targets,
+                engine=engine,
+                # sealed once, when it is through: run twice, it leaves the same file
+                settings=dataclasses.replace(job.settings, workers=_cores(), seal_seconds=math.inf),
+                tally=tally,
+                done=done,
+            )
+        except _StoppedError:
+            return str(worker.name), tally, False
+        return str(worker.name), tally, True
+
+
+def _engine(job: Job, worker: str) -> Engine:
+    """Give what runs the base, built by the first task of this process and kept for the others."""
+    from bottleneck.bases.backend import load_keras
+
+    network = _build(job.wanted, job.outline.taps)
+    recipe: Recipe = job.targets[0].recipe
+    refuse_other_weights(network.weights_digest, recipe, job.wanted.weights)
+    engine = start_engine(network, job.settings.engine, job.settings.batch_size)
+    here, there = (
+        (engine.name, load_keras().backend.backend()),
+        (job.outline.engine, job.outline.backend),
+    )
+    if here != there:
+        raise BottleneckError(
+            f"worker {worker} runs the base by {' on '.join(here)} and another by {' on '.join(there)}, which differ "
+            "in the last digits; give one of them with --engine, or the same KERAS_BACKEND to all workers"
+        )
+    return engine
+
+
+def _build(wanted: Wanted, taps: tuple[str, ...]) -> Any:
+    file = wanted.base.file or (wanted.weights.name if wanted.weights.kind == "file" else None)
+    if file is not None and not Path(file).is_file():
+        raise BottleneckError(
+            f"a worker does not see the weights {file}; put them where all workers reach them under the same path, "
+            "and give that with --weights or --base"
+        )
+    return wanted.build(taps)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def _all_cores() -> tuple[int, ...]:
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def _take_share(shares: int) -> None:
+    """Keep to a part of the cores, as do all threads that are started from here on."""
+    if not shares or not hasattr(os, "sched_setaffinity"):
+        return
+    from distributed import get_worker
+
+    cores, number = _all_cores(), int(get_worker().name) % shares
+    first, after = number * len(cores) // shares, (number + 1) * len(cores) // shares
+    os.sched_setaffinity(0, cores[first:after] or (cores[number % len(cores)],))
