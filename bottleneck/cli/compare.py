@@ -49,6 +49,7 @@ def compare(
     seed: Annotated[
         int, typer.Option(min=0, help="Of the split, if one is made, of heads and intervals.")
     ] = 0,
+    cluster: options.Cluster = None,
     memory: options.Memory = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -64,6 +65,7 @@ def compare(
             learning_curve=learning_curve,
             report=report,
             seed=seed,
+            cluster=cluster,
             memory=None if memory is None else memory << 20,
             progress=progress,
         )

@@ -82,6 +82,7 @@ def fit_head(
     jobs: Annotated[
         int | None, _search(min=1, help="Processes at work.", show_default="as many as cores")
     ] = None,
+    cluster: options.Cluster = None,
     memory: options.Memory = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -107,6 +108,7 @@ def fit_head(
         grid=find_grid(head, grid) if search or grid else None,
         folds=cv,
         jobs=jobs or os.cpu_count() or 1,
+        cluster=cluster,
         memory=None if memory is None else memory << 20,
     )
     if json:

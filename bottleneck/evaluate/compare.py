@@ -1,5 +1,6 @@
 """`bottleneck compare`: heads on cached features, on the same images."""
 
+import contextlib
 import itertools
 import os
 import tempfile
@@ -23,6 +24,7 @@ from bottleneck.evaluate.earlier import judge_run, name_runs
 from bottleneck.evaluate.guards import examine, refuse_non_finite
 from bottleneck.evaluate.intervals import Estimate, estimate
 from bottleneck.evaluate.pairs import holm, mcnemar
+from bottleneck.extraction.cluster import connect, joblib_on
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.heads.fit import digest_data, label_codes, part_places, read_samples
 from bottleneck.heads.probabilities import mean_probabilities
@@ -100,6 +102,7 @@ def compare(
     learning_curve: bool = False,
     report: str | os.PathLike[str] | None = None,
     seed: int = 0,
+    cluster: str | None = None,
     memory: int | None = None,
     progress: Progress = no_progress,
 ) -> Comparison:
@@ -126,6 +129,9 @@ def compare(
         An HTML file to write.
     seed : int
         Of the split, where the data give none, of the heads, and of the intervals.
+    cluster : str, optional
+        Where the heads are fitted, if not in this process, as for `bottleneck.extract`. Learning curves
+        are fitted here.
     memory : int, optional
         Bytes that features may take in memory, as for `bottleneck.fit_head`.
     progress : callable
@@ -180,12 +186,12 @@ def compare(
         *_about_images(earlier, split),
     )
     findings = replace(findings, warnings=warnings)
-    judged = []
     combinations = list(itertools.product(sources, kinds))
-    for number, (source, kind) in enumerate(combinations):
-        progress("heads", number, len(combinations))
-        judged.append(_judge(source, kind, split, classes, seed, memory))
-        progress("heads", number + 1, len(combinations))
+    progress("heads", 0, len(combinations))
+    judged = []
+    for one in _judge_each(combinations, split, classes, seed, memory, cluster):
+        judged.append(one)
+        progress("heads", len(judged), len(combinations))
     names = name_runs([folder for folder, _ in earlier], [one.entry.name for one in judged])
     for name, (folder, run) in zip(names, earlier, strict=True):
         entry, told = judge_run(name, folder, run, split, classes, seed, stores[0].path)
@@ -343,6 +349,56 @@ class _Timed:
 
     def save(self, folder: Path, /) -> None:
         self.head.save(folder)
+
+
+def _judge_each(
+    combinations: Sequence[tuple[Source, HeadKind]],
+    split: Split,
+    classes: Sequence[str],
+    seed: int,
+    memory: int | None,
+    cluster: str | None,
+) -> Iterator[Judged]:
+    """Fit and judge heads, here or on a cluster, in order."""
+    if cluster is None:
+        for source, kind in combinations:
+            yield _judge(source, kind, split, classes, seed, memory)
+        return
+    from joblib import Parallel, delayed
+
+    with connect(cluster) as workers, contextlib.ExitStack() as stack:
+        for cache in sorted({source.cache for source, _ in combinations}):
+            stack.enter_context(joblib_on(workers, Path(cache)))
+        found = Parallel(n_jobs=-1, return_as="generator")(
+            delayed(_judge_afar)(
+                # opened shards stay here
+                replace(source, cache=str(Path(source.cache).absolute()), views=()),
+                len(source.views),
+                *(kind, split, classes, seed, memory),
+            )
+            for source, kind in combinations
+        )
+        for (source, kind), (entry, probabilities) in zip(combinations, found, strict=True):
+            yield Judged(replace(entry, cache=source.cache), source, kind, probabilities)
+
+
+def _judge_afar(
+    source: Source,
+    views: int,
+    kind: HeadKind,
+    split: Split,
+    classes: Sequence[str],
+    seed: int,
+    memory: int | None,
+) -> tuple[Entry, Mapping[str, NDArray[np.float32]]]:
+    """Do so on a worker, which opens the shards itself."""
+    if views:
+        located = locate(
+            Path(source.cache), source.recipes, split.rows, split.classes, range(views)
+        )
+        source = replace(source, views=located.by_view(views))
+    judged = _judge(source, kind, split, classes, seed, memory)
+    return judged.entry, judged.probabilities
 
 
 def _judge(

@@ -274,17 +274,41 @@ def _marked(cache: Path, root: str, images: Iterable[tuple[str, str]]) -> Iterat
     """Put a mark into the cache; what is left of it by one that was killed goes as other such files do."""
     mark = cache.absolute() / f"{TEMPORARY}cluster-{secrets.token_hex(8)}"
     mark.touch()
-    place = open_place(root)
     try:
         for path, digest in itertools.islice(images, _PICTURES_TRIED):
             # one that we see ourselves: then who does not see it is to blame
             with contextlib.suppress(UnreadableImageError):
-                if digest_of(place.read(path)) == digest:
+                if digest_of(open_place(root).read(path)) == digest:
                     yield Sight(str(mark), root, path, digest)
                     return
         yield Sight(str(mark), root)
     finally:
         mark.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def joblib_on(cluster: Cluster | None, folder: Path) -> Iterator[None]:
+    """Have joblib send to a cluster what runs in the block, and here where there is none.
+
+    Parameters
+    ----------
+    cluster : Cluster or None
+    folder : Path
+        What its workers have to see.
+
+    Raises
+    ------
+    BottleneckError
+        One of them does not see it, or is lost too often.
+    """
+    if cluster is None:
+        yield
+        return
+    from joblib import parallel_config
+
+    refuse_blind(cluster, folder, "", ())
+    with parallel_config("dask", client=cluster.client), _said_plainly(cluster):
+        yield
 
 
 def outline(cluster: Cluster, wanted: Wanted, taps: tuple[str, ...], settings: Settings) -> Outline:

@@ -24,6 +24,7 @@ from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.rows import Row
 from bottleneck.cache.store import FeatureCache, find_views
 from bottleneck.errors import BottleneckError
+from bottleneck.extraction.cluster import connect
 from bottleneck.heads.grids import Grid
 from bottleneck.heads.probabilities import mean_probabilities, read_finite
 from bottleneck.heads.registry import HEADS, HeadKind, Sample, complete_params, find_head
@@ -61,6 +62,7 @@ def fit_head(
     grid: Grid | None = None,
     folds: int = 0,
     jobs: int = 1,
+    cluster: str | None = None,
     memory: int | None = None,
 ) -> FittedRun:
     """Fit a head on cached features and leave a run behind.
@@ -96,6 +98,9 @@ def fit_head(
         rather than on the validation split alone; see `bottleneck.heads.search.make_folds`.
     jobs : int
         Processes that try parameters at the same time.
+    cluster : str, optional
+        In place of these, the workers that try them, as for `bottleneck.extract`. The head itself is
+        fitted here.
     memory : int, optional
         Bytes that features may take in memory; more than that are put in a file and mapped from
         there. By default half of what is free.
@@ -117,6 +122,11 @@ def fit_head(
     >>> fitted.run.classes, fitted.run.metrics["train"].images
     (('flower', 'temple'), 4)
     """
+    if cluster is not None and not (grid or folds):
+        raise BottleneckError(
+            "--cluster is for trying parameters, and none are to be tried; ask for it with --search, --grid or --cv, "
+            "or leave --cluster out"
+        )
     kind = find_head(head)
     complete = complete_params(kind, params or {})
     store = FeatureCache(cache)
@@ -144,17 +154,19 @@ def fit_head(
         if grid or folds:
             judged = make_folds(split.parts["train"], split.parts["val"], folds, seed)
             count = sum(len(split.parts[name]) for name in ("train", "val"))
-            trials = search(
-                head,
-                [view.take(np.arange(count)) for view in views[:train_views]],
-                judged,
-                grid or {},
-                classes=classes,
-                params=params or {},
-                seed=seed,
-                jobs=jobs,
-                folder=folder,
-            )
+            with connect(cluster) as workers:
+                trials = search(
+                    head,
+                    [view.take(np.arange(count)) for view in views[:train_views]],
+                    judged,
+                    grid or {},
+                    classes=classes,
+                    params=params or {},
+                    seed=seed,
+                    jobs=jobs,
+                    folder=folder,
+                    cluster=workers,
+                )
             complete = complete_params(kind, {**(params or {}), **trials[0].params})
             write_table(folder / TRIALS, COLUMNS, trial_lines(trials))
         with read_samples(kind, views[:train_views], split, memory, folder) as (train, val):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.features import Located
 from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
+from bottleneck.extraction.cluster import Cluster, joblib_on
 from bottleneck.heads.grids import Grid
 from bottleneck.heads.probabilities import read_finite
 from bottleneck.heads.registry import Sample, complete_params, find_head
@@ -140,6 +141,7 @@ def search(
     seed: int,
     jobs: int,
     folder: Path,
+    cluster: Cluster | None = None,
 ) -> tuple[Trial, ...]:
     """Try every combination of a grid.
 
@@ -160,6 +162,8 @@ def search(
         Processes.
     folder : Path
         Where the features lie meanwhile, in a file that all processes map.
+    cluster : Cluster, optional
+        Whose workers try them, in place of processes here.
 
     Returns
     -------
@@ -180,14 +184,16 @@ def search(
     codes = {label: code for code, label in enumerate(classes)}
     y = np.array([codes[row.label] for row in views[0].rows if row.label is not None])
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        file = Path(scratch) / "features.npy"
+        file = Path(scratch).absolute() / "features.npy"
         _write(file, views)
         from joblib import Parallel, delayed
 
         tasks = [(tried, fold) for tried in complete for fold in folds]
-        results = Parallel(n_jobs=jobs)(
-            delayed(_try)(head, file, y, fold, len(classes), seed, tried) for tried, fold in tasks
-        )
+        with joblib_on(cluster, file.parent):
+            results = Parallel(n_jobs=jobs)(
+                delayed(_try)(head, file, y, fold, len(classes), seed, tried)
+                for tried, fold in tasks
+            )
     per_trial = zip(*[iter(results)] * len(folds), strict=True)
     trials = [_sum_up(t, parts) for t, parts in zip(combinations, per_trial, strict=True)]
     trials.sort(key=lambda trial: (bool(trial.reason), trial.log_loss))
