@@ -1,7 +1,7 @@
 """The tasks of a plan on workers of a Dask cluster, on this machine or on others.
 
 Dask alone decides which worker runs what, notices workers that are lost, and gives what they had to
-others. Here is what a worker does with a task, and what it has to see and to be to do it.
+others. What a worker does with a task is in `bottleneck.extraction.worker`.
 """
 
 import asyncio
@@ -12,16 +12,12 @@ import importlib.util
 import itertools
 import logging
 import math
-import os
 import queue
 import secrets
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +25,23 @@ import numpy as np
 
 import bottleneck
 from bottleneck.cache.atomic import TEMPORARY
-from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.conveyor import Settings, rows_per_task, run_task
-from bottleneck.extraction.engine import Engine, Wanted, refuse_other_weights, start_engine
+from bottleneck.extraction.conveyor import Settings, rows_per_task
+from bottleneck.extraction.engine import Wanted
 from bottleneck.extraction.plan import Item, Target, Task, plan_tasks
 from bottleneck.extraction.progress import Progress
 from bottleneck.extraction.scan import digest_of
 from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.worker import (
+    Job,
+    Outline,
+    Sight,
+    build_outline,
+    run_here,
+    versions_here,
+    why_blind,
+    why_different,
+)
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.place import open_place
 
@@ -47,7 +52,7 @@ _log = logging.getLogger("bottleneck")
 
 # Seconds a scheduler, the first worker, or a worker that is asked what it sees may take to answer.
 # They answer within milliseconds; a network that is slow takes a second or two.
-_PATIENCE = 10.0
+_PATIENCE = 5.0
 
 # Seconds without a sign of life after which a worker of ours is taken for lost. It gives one twice a
 # second, but not while code that holds Python's lock runs: networks are built in less than this.
@@ -60,20 +65,11 @@ _TASKS_PER_WORKER = 8
 # Batches to a task at least: its first picture is decoded and its shard sealed while the base waits.
 _BATCHES_PER_TASK = 4
 
-# Seconds between two signs of a worker, which go through the scheduler.
-_BETWEEN_SIGNS = 1.0
-
 # Seconds in which workers that are told to stop seal what they have: a batch or two, and a shard.
 _FAREWELL = 20.0
 
 # Pictures that are looked at for one that can be read, to ask workers for.
 _PICTURES_TRIED = 8
-
-# Batches whose time tells how fast a worker is; before them one more, which is always slower.
-_TIMED_BATCHES = 2
-
-# What determines features or how they are stored, besides what recipes say; and what is sent around.
-_SAME = ("keras", "tensorflow", "openvino", "numpy", "pillow", "h5py", "distributed")
 
 
 @dataclass(frozen=True)
@@ -103,68 +99,6 @@ class Cluster:
         """What a task asks for: a GPU, where any worker has one."""
         having = [worker.get("resources", {}) for worker in self.workers().values()]
         return {"GPU": 1} if any("GPU" in resources for resources in having) else None
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What a worker found when it built the base: all that a plan needs of it.
-
-    Attributes
-    ----------
-    weights_digest : str
-    taps : tuple of str
-    feature_shapes : tuple of tuple of int
-        Of one image, for each tap.
-    engine : str
-        What runs the base there.
-    backend : str
-        What Keras runs on there.
-    batch_seconds : float
-        What a batch takes.
-    """
-
-    weights_digest: str
-    taps: tuple[str, ...]
-    feature_shapes: tuple[tuple[int, ...], ...]
-    engine: str
-    backend: str
-    batch_seconds: float
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What a worker has to see: a file of ours beside the features, and a picture.
-
-    Attributes
-    ----------
-    mark : str
-        A file in the cache. Who removes it tells the workers to seal what they have, and to stop.
-    root, path, digest : str
-        A picture; `root` is empty where none is needed.
-    """
-
-    mark: str
-    root: str = ""
-    path: str = ""
-    digest: str = ""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the tasks of an extraction have in common."""
-
-    wanted: Wanted
-    outline: Outline
-    targets: tuple[Target, ...]
-    features: str
-    settings: Settings
-    shares: int
-    sight: Sight
-    versions: tuple[tuple[str, str], ...]
-    topic: str
-
-
-# --- the coordinator
 
 
 @contextlib.contextmanager
@@ -207,7 +141,7 @@ def connect(name: str | None) -> Iterator[Cluster | None]:
             raise BottleneckError(
                 f"the scheduler of {name} has no workers; start some with: dask worker tcp://{address} --nthreads 1"
             ) from None
-        _refuse_unfit(cluster, _why_different, _versions())
+        _refuse_unfit(cluster, why_different, versions_here())
         yield cluster
 
 
@@ -266,7 +200,7 @@ def refuse_blind(
         The message names the worker.
     """
     with _marked(cache, root, images) as sight:
-        _refuse_unfit(cluster, _why_blind, sight)
+        _refuse_unfit(cluster, why_blind, sight)
 
 
 @contextlib.contextmanager
@@ -325,7 +259,7 @@ def outline(cluster: Cluster, wanted: Wanted, taps: tuple[str, ...], settings: S
     futures = [
         # each time anew: what a worker has built it keeps itself
         cluster.client.submit(
-            _outline,
+            build_outline,
             *(wanted, taps, settings, cluster.shares),
             pure=False,
             workers=[address],
@@ -392,7 +326,7 @@ def compute(
             settings,
             cluster.shares,
             sight,
-            _versions(),
+            versions_here(),
             f"bottleneck-{secrets.token_hex(8)}",
         )
         _send(cluster, job, plan_tasks(items, size), targets, rows, tally, progress)
@@ -470,7 +404,7 @@ def _send(
             held = [_held(target, task) for target in targets]
             key = f"{job.topic}-{number}"
             future = cluster.client.submit(
-                _run, job, number, task, held, key=key, pure=False, resources=resources
+                run_here, job, number, task, held, key=key, pure=False, resources=resources
             )
             running[key] = number, future
             future.add_done_callback(happened.put)
@@ -555,201 +489,18 @@ def _refuse_unfit(cluster: Cluster, why: Callable[[Any], str], asked: Any) -> No
         name = f"worker {known['name']}"
         if str(known["name"]) != address:
             name += f" ({address})"
-        if isinstance(answer, (ImportError, AttributeError)):
-            raise BottleneckError(
-                f"{name} has no bottleneck, or another version of it than {bottleneck.__version__} "
-                f"({_one_line(answer)}); install bottleneck-features {bottleneck.__version__} there"
-            )
         if isinstance(answer, (TimeoutError, OSError)):
             # Dask takes it for lost when it has been silent for long enough
             _log.warning("%s does not answer; the others go on without it.", name)
         elif isinstance(answer, Exception):
-            raise answer
+            # Dask says no more of a function that cannot be loaded there
+            raise BottleneckError(
+                f"{name} has no bottleneck, or another version of it than {bottleneck.__version__} "
+                f"({_one_line(answer)}); install bottleneck-features {bottleneck.__version__} there"
+            )
         elif answer:
             raise BottleneckError(f"{name} {answer}")
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-# --- a worker
-
-
-def _versions() -> tuple[tuple[str, str], ...]:
-    found = {"Python": f"{sys.version_info.major}.{sys.version_info.minor}"}
-    found["bottleneck"] = bottleneck.__version__
-    for name in _SAME:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "none"
-    return tuple(found.items())
-
-
-def _why_different(versions: tuple[tuple[str, str], ...]) -> str:
-    """Tell what is different here; nothing where all is the same."""
-    here = dict(_versions())
-    different = [
-        f"{name} {here.get(name)} (here {version})"
-        for name, version in versions
-        if here.get(name) != version
-    ]
-    if not different:
-        return ""
-    return f"has {', '.join(different)}; install the same versions there as here"
-
-
-@lru_cache(maxsize=1)
-def _why_blind(sight: Sight) -> str:
-    """Tell what cannot be seen from here; nothing where all can."""
-    mark = Path(sight.mark)
-    if not mark.exists():
-        return f"does not see {mark.parent}; make it reach that folder under the same path"
-    if not os.access(mark.parent, os.W_OK):
-        return f"may not write to {mark.parent}; give it the right to, or start it as another user"
-    if sight.path:
-        try:
-            data = open_place(sight.root).read(sight.path)
-        except UnreadableImageError as error:
-            return (
-                f"does not see the images in {sight.root}: of {sight.path!r} it says {error}; make it reach them under "
-                "the same path"
-            )
-        if digest_of(data) != sight.digest:
-            return f"sees another picture {sight.path!r} in {sight.root}; make it reach the same images under this path"
-    return ""
-
-
-# The network that was built last is kept, and a conveyor uses all the cores there are: a worker with
-# several threads takes one task after another all the same.
-_one_at_a_time = threading.Lock()
-
-
-def _outline(wanted: Wanted, taps: tuple[str, ...], settings: Settings, shares: int) -> Outline:
-    from bottleneck.bases.backend import load_keras
-
-    with _one_at_a_time:
-        _take_share(shares)
-        network = _build(wanted, taps)
-        engine = start_engine(network, settings.engine, settings.batch_size)
-        size = wanted.image_size
-        pixels = np.zeros((settings.batch_size, size, size, 3), np.uint8)
-        engine.features(pixels)
-        started = time.perf_counter()
-        for _ in range(_TIMED_BATCHES):
-            engine.features(pixels)
-        seconds = (time.perf_counter() - started) / _TIMED_BATCHES
-        return Outline(
-            network.weights_digest,
-            network.taps,
-            network.feature_shapes,
-            engine.name,
-            load_keras().backend.backend(),
-            seconds,
-        )
-
-
-class _StoppedError(Exception):
-    """The mark is gone."""
-
-
-def _run(
-    job: Job, number: int, task: Task, held: list[dict[int, set[str]]]
-) -> tuple[str, Tally, bool]:
-    """Run a task; tell who did, what was done, and whether that was all of it."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    tally = Tally()
-    mark = Path(job.sight.mark)
-    with _one_at_a_time:
-        # a worker may have come after the others were asked
-        for reason in (_why_different(job.versions), _why_blind(job.sight)):
-            if reason:
-                raise BottleneckError(f"worker {worker.name} {reason}")
-        if not mark.exists():
-            return str(worker.name), tally, False
-        _take_share(job.shares)
-        engine = _engine(job, str(worker.name))
-        tally.engine = engine.name
-        said, through = time.monotonic(), 0
-
-        def done(views: int) -> None:
-            nonlocal said, through
-            through += views
-            if time.monotonic() - said >= _BETWEEN_SIGNS:
-                said = time.monotonic()
-                worker.log_event(job.topic, (number, through))
-                if not mark.exists():
-                    raise _StoppedError
-
-        targets = [
-            dataclasses.replace(target, held=own)
-            for target, own in zip(job.targets, held, strict=True)
-        ]
-        try:
-            run_task(
-                task,
-                root=job.sight.root,
-                features=Path(job.features),
-                targets=targets,
-                engine=engine,
-                # sealed once, when it is through: run twice, it leaves the same file
-                settings=dataclasses.replace(job.settings, workers=_cores(), seal_seconds=math.inf),
-                tally=tally,
-                done=done,
-            )
-        except _StoppedError:
-            return str(worker.name), tally, False
-        return str(worker.name), tally, True
-
-
-def _engine(job: Job, worker: str) -> Engine:
-    """Give what runs the base, built by the first task of this process and kept for the others."""
-    from bottleneck.bases.backend import load_keras
-
-    network = _build(job.wanted, job.outline.taps)
-    recipe: Recipe = job.targets[0].recipe
-    refuse_other_weights(network.weights_digest, recipe, job.wanted.weights)
-    engine = start_engine(network, job.settings.engine, job.settings.batch_size)
-    here, there = (
-        (engine.name, load_keras().backend.backend()),
-        (job.outline.engine, job.outline.backend),
-    )
-    if here != there:
-        raise BottleneckError(
-            f"worker {worker} runs the base by {' on '.join(here)} and another by {' on '.join(there)}, which differ "
-            "in the last digits; give one of them with --engine, or the same KERAS_BACKEND to all workers"
-        )
-    return engine
-
-
-def _build(wanted: Wanted, taps: tuple[str, ...]) -> Any:
-    file = wanted.base.file or (wanted.weights.name if wanted.weights.kind == "file" else None)
-    if file is not None and not Path(file).is_file():
-        raise BottleneckError(
-            f"a worker does not see the weights {file}; put them where all workers reach them under the same path, "
-            "and give that with --weights or --base"
-        )
-    return wanted.build(taps)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@lru_cache(maxsize=1)
-def _all_cores() -> tuple[int, ...]:
-    return tuple(sorted(os.sched_getaffinity(0)))
-
-
-def _take_share(shares: int) -> None:
-    """Keep to a part of the cores, as do all threads that are started from here on."""
-    if not shares or not hasattr(os, "sched_setaffinity"):
-        return
-    from distributed import get_worker
-
-    cores, number = _all_cores(), int(get_worker().name) % shares
-    first, after = number * len(cores) // shares, (number + 1) * len(cores) // shares
-    os.sched_setaffinity(0, cores[first:after] or (cores[number % len(cores)],))

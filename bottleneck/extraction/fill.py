@@ -22,12 +22,13 @@ from bottleneck.cache.recipe import (
 from bottleneck.cache.rows import FAILED, Row
 from bottleneck.cache.survey import survey
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.cluster import Cluster, Outline, compute, outline
+from bottleneck.extraction.cluster import Cluster, compute, outline
 from bottleneck.extraction.conveyor import Settings, rows_per_task, run_task
 from bottleneck.extraction.engine import Engine, Wanted, refuse_other_weights, start_engine
 from bottleneck.extraction.plan import Item, Target, missing_items, plan_tasks
 from bottleneck.extraction.progress import Progress
 from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.worker import Outline
 
 _log = logging.getLogger("bottleneck")
 
