@@ -74,7 +74,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalCluster(
-            WORKERS, threads_per_worker=1, memory_limit=0, dashboard_address=None
+            WORKERS, threads_per_worker=1, memory_limit=0, dashboard_address=":0"
         ) as local,
     ):
         address = local.scheduler_address.removeprefix("tcp://")

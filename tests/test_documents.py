@@ -1,10 +1,15 @@
 """Every command line in README and docs runs, and every link leads somewhere."""
 
 import contextlib
+import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -31,8 +36,10 @@ LEAST = 75
 # Its examples run in processes that have nothing of ours, on what its command lines wrote:
 # tests/serve/test_serving.py
 ELSEWHERE = ROOT / "docs" / "serving.md"
+# Its workers are processes that load TensorFlow.
+SCALE = ROOT / "docs" / "scale.md"
 RUN_HERE = [
-    pytest.param(document, marks=pytest.mark.long if document == RECIPES else ())
+    pytest.param(document, marks=pytest.mark.long if document in {RECIPES, SCALE} else ())
     for document in DOCUMENTS
     if document != ELSEWHERE
 ]
@@ -75,9 +82,52 @@ def run(folder: Path, line: str, size: int = SIZE) -> None:
     assert done.exit_code == 0, f"{line}: {done.exception!r} {done.output}"
 
 
+class Cluster:
+    """The scheduler and the workers that a document starts, on a port that is free."""
+
+    ADDRESS = "head-node:8786"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.processes = folder, list[subprocess.Popen[bytes]]()
+        self.file = folder / "scheduler.json"
+
+    def start(self, line: str) -> None:
+        if line.endswith("dask scheduler"):
+            line += f" --host 127.0.0.1 --port 0 --scheduler-file {self.file}"
+        program = str(Path(sys.executable).with_name("dask"))
+        line = self.found(line).replace("dask ", f"exec {shlex.quote(program)} ", 1)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.processes.append(subprocess.Popen(line, shell=True, cwd=self.folder, env=environment))
+        while not self.file.exists():
+            assert self.processes[0].poll() is None
+            time.sleep(0.05)
+
+    def found(self, line: str) -> str:
+        """Give a line with the scheduler's address in place of the document's."""
+        if self.ADDRESS not in line:
+            return line
+        address = json.loads(self.file.read_text())["address"]
+        return line.replace(self.ADDRESS, address.removeprefix("tcp://"))
+
+    def stop(self) -> None:
+        for process in reversed(self.processes):  # the scheduler last
+            process.terminate()
+        for process in self.processes:
+            process.wait(60)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("document", RUN_HERE, ids=ids_here)
-def test_every_command_line_runs(document: Path, workplace: Path) -> None:
+def test_every_command_line_runs(document: Path, workplace: Path, cluster: Cluster) -> None:
     for kind, text in BLOCK.findall(document.read_text()):
         assert kind in {"sh", "python"}, f"what is a {kind} block? nothing runs it"
         if kind != "sh":
@@ -88,8 +138,10 @@ def test_every_command_line_runs(document: Path, workplace: Path) -> None:
             elif line.startswith("make "):
                 target = shlex.split(line, comments=True)
                 subprocess.run([*target, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+            elif " dask " in f" {line}":
+                cluster.start(line)
             else:
-                run(workplace, line, LEAST if document == RECIPES else SIZE)
+                run(workplace, cluster.found(line), LEAST if document == RECIPES else SIZE)
 
 
 @pytest.mark.parametrize("document", RUN_HERE, ids=ids_here)

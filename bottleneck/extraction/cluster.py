@@ -58,6 +58,9 @@ _PATIENCE = 5.0
 # second, but not while code that holds Python's lock runs: networks are built in less than this.
 _LOCAL_TTL = "60s"
 
+# Ctrl-C in a terminal reaches all processes that were started there. What it means is ours to say.
+_LEAVE_INTERRUPTIONS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+
 # Tasks for each worker at least, where there are images enough: at the end workers wait for the last of
 # them for half a task on average.
 _TASKS_PER_WORKER = 8
@@ -67,6 +70,9 @@ _BATCHES_PER_TASK = 4
 
 # Seconds in which workers that are told to stop seal what they have: a batch or two, and a shard.
 _FAREWELL = 20.0
+
+# Seconds without news after which it is worth a look whether any worker is left. News come every second.
+_SILENCE = 10.0
 
 # Pictures that are looked at for one that can be read, to ask workers for.
 _PICTURES_TRIED = 8
@@ -158,8 +164,9 @@ def _started(count: int) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             memory_limit=0,
-            dashboard_address=None,
+            dashboard_address=":0",  # the usual port may be taken
             silence_logs=logging.ERROR,
+            preload=_LEAVE_INTERRUPTIONS,
         ) as local,
     ):
         yield local
@@ -439,7 +446,7 @@ def _next(happened: queue.SimpleQueue[Any], cluster: Cluster) -> Any:
     """Wait for what happens next, and say so where nothing can."""
     while True:
         try:
-            return happened.get(timeout=_FAREWELL)
+            return happened.get(timeout=_SILENCE)
         except queue.Empty:
             if not cluster.workers():
                 _log.warning(

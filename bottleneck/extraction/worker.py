@@ -157,13 +157,7 @@ def build_outline(
         _take_share(shares)
         network = _build(wanted, taps)
         engine = start_engine(network, settings.engine, settings.batch_size)
-        size = wanted.image_size
-        pixels = np.zeros((settings.batch_size, size, size, 3), np.uint8)
-        engine.features(pixels)
-        started = time.perf_counter()
-        for _ in range(_TIMED_BATCHES):
-            engine.features(pixels)
-        seconds = (time.perf_counter() - started) / _TIMED_BATCHES
+        seconds = _batch_seconds(engine, settings.batch_size, wanted.image_size)
         return Outline(
             network.weights_digest,
             network.taps,
@@ -172,6 +166,16 @@ def build_outline(
             load_keras().backend.backend(),
             seconds,
         )
+
+
+@lru_cache(maxsize=1)
+def _batch_seconds(engine: Engine, batch_size: int, image_size: int) -> float:
+    pixels = np.zeros((batch_size, image_size, image_size, 3), np.uint8)
+    engine.features(pixels)
+    started = time.perf_counter()
+    for _ in range(_TIMED_BATCHES):
+        engine.features(pixels)
+    return (time.perf_counter() - started) / _TIMED_BATCHES
 
 
 class _StoppedError(Exception):

@@ -242,6 +242,29 @@ def test_a_task_or_scheduler_lost_for_good_is_one_clear_line_and_what_was_sealed
 
 
 @pytest.mark.long
+def test_without_workers_it_waits_and_an_unfit_one_that_comes_late_is_named(
+    many: Path, crew: Crew, tmp_path: Path
+) -> None:
+    crew.hire("only")
+    crew.wait_for("only")
+    cache = tmp_path / "cache"
+    process = subprocess.Popen(
+        command("extract", many, "--cache", cache, *OPTIONS, "--cluster", crew.address),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until(lambda: sealed(cache) >= 4)
+    crew.send("only", signal.SIGKILL)
+    assert process.stderr is not None
+    while "No worker is left" not in (line := process.stderr.readline()):
+        assert line, "it came to its end"
+    crew.hire("late", **other_version(tmp_path))
+    _, messages = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "worker late has bottleneck 0.0.7" in messages.splitlines()[-1]
+
+
+@pytest.mark.long
 def test_processes_of_this_machine_give_what_one_gives(
     many: Path, here: FeatureCache, tmp_path: Path, cli: Cli
 ) -> None:
