@@ -11,15 +11,21 @@ import time
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import bottleneck
+from bottleneck.bases.network import Network
 from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings, run_task
-from bottleneck.extraction.engine import Engine, Wanted, refuse_other_weights, start_engine
+from bottleneck.extraction.engine import (
+    Engine,
+    EngineName,
+    Wanted,
+    refuse_other_weights,
+    start_engine,
+)
 from bottleneck.extraction.plan import Target, Task
 from bottleneck.extraction.scan import digest_of
 from bottleneck.extraction.tally import Tally
@@ -157,7 +163,7 @@ def build_outline(
         _take_share(shares)
         network = _build(wanted, taps)
         engine = start_engine(network, settings.engine, settings.batch_size)
-        seconds = _batch_seconds(engine, settings.batch_size, wanted.image_size)
+        seconds = _batch_seconds(network, settings.engine, settings.batch_size, wanted.image_size)
         return Outline(
             network.weights_digest,
             network.taps,
@@ -169,7 +175,8 @@ def build_outline(
 
 
 @lru_cache(maxsize=1)
-def _batch_seconds(engine: Engine, batch_size: int, image_size: int) -> float:
+def _batch_seconds(network: Network, name: EngineName, batch_size: int, image_size: int) -> float:
+    engine = start_engine(network, name, batch_size)
     pixels = np.zeros((batch_size, image_size, image_size, 3), np.uint8)
     engine.features(pixels)
     started = time.perf_counter()
@@ -253,7 +260,7 @@ def _engine(job: Job, worker: str) -> Engine:
     return engine
 
 
-def _build(wanted: Wanted, taps: tuple[str, ...]) -> Any:
+def _build(wanted: Wanted, taps: tuple[str, ...]) -> Network:
     file = wanted.base.file or (wanted.weights.name if wanted.weights.kind == "file" else None)
     if file is not None and not Path(file).is_file():
         raise BottleneckError(
