@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import bottleneck
 from bottleneck.cache.atomic import TEMPORARY
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings, rows_per_task
@@ -501,9 +500,10 @@ def _refuse_unfit(cluster: Cluster, why: Callable[[Any], str], asked: Any) -> No
             _log.warning("%s does not answer; the others go on without it.", name)
         elif isinstance(answer, Exception):
             # Dask says no more of a function that cannot be loaded there
+            version = dict(versions_here())["bottleneck"]
             raise BottleneckError(
-                f"{name} has no bottleneck, or another version of it than {bottleneck.__version__} "
-                f"({_one_line(answer)}); install bottleneck-features {bottleneck.__version__} there"
+                f"{name} has no bottleneck, or another version of it than {version} ({_one_line(answer)}); install "
+                f"bottleneck-features {version} there"
             )
         elif answer:
             raise BottleneckError(f"{name} {answer}")

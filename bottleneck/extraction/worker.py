@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-import bottleneck
 from bottleneck.bases.network import Network
 from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
@@ -105,7 +104,8 @@ class Job:
 def versions_here() -> tuple[tuple[str, str], ...]:
     """Tell which versions features depend on are installed here."""
     found = {"Python": f"{sys.version_info.major}.{sys.version_info.minor}"}
-    found["bottleneck"] = bottleneck.__version__
+    # of the code that runs here, wherever it was found; what is installed may be something else
+    found["bottleneck"] = sys.modules["bottleneck"].__version__
     for name in _SAME:
         try:
             found[name] = importlib.metadata.version(name)
