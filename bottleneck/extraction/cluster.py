@@ -456,7 +456,9 @@ def _next(happened: queue.SimpleQueue[Any], cluster: Cluster) -> Any:
 
 def _held(target: Target, task: Task) -> dict[int, set[str]]:
     digests = {item.digest for item in task.items}
-    return {view: digests.intersection(held) for view, held in target.held.items()}
+    return {
+        view: {digest for digest in digests if digest in held} for view, held in target.held.items()
+    }
 
 
 @contextlib.contextmanager

@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import bottleneck
 from bottleneck import FeatureCache
 from bottleneck.cache.shard import shard_paths
 from bottleneck.cache.verify import verify
+from bottleneck.extraction.cluster import task_rows
+from bottleneck.extraction.conveyor import Settings
 from tests.commandline import Cli, command, last_json, one_line
 from tests.pictures import extract_here, write_crops
 
@@ -320,6 +324,32 @@ def test_a_cluster_that_is_not_there_is_one_clear_line(
 ) -> None:
     arguments = ("extract", many, "--cache", tmp_path / "cache", *BASE, "--cluster", cluster)
     assert said in one_line(cli(*arguments, check=False))
+
+
+def test_without_dask_the_extra_is_named(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)  # as where it is not installed
+    with pytest.raises(bottleneck.BottleneckError, match=r"install bottleneck-features\[cluster\]"):
+        extract_here(many, tmp_path / "cache", cluster="local:1")
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    rows=st.integers(1, 10**7),
+    most=st.integers(1, 200),
+    workers=st.integers(1, 500),
+    batch_seconds=st.floats(1e-4, 100),
+    batch_size=st.integers(1, 64),
+)
+def test_a_task_is_whole_batches_and_never_more_than_a_shard_or_the_time_until_it_is_sealed(
+    rows: int, most: int, workers: int, batch_seconds: float, batch_size: int
+) -> None:
+    minute = Settings(batch_size=batch_size, seal_seconds=60)
+    size = task_rows(rows, most * batch_size, workers, batch_seconds, minute)
+    assert size % batch_size == 0
+    assert batch_size <= size <= most * batch_size
+    assert size == batch_size or size / batch_size * batch_seconds <= 60
 
 
 def test_a_scheduler_without_workers_says_how_to_start_some(
