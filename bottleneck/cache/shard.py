@@ -84,7 +84,7 @@ def write_shard(
         There is no room left on the disk.
     """
     image = io.BytesIO()
-    with h5py.File(image, "w", libver="v110") as file:
+    with _new_file(image) as file:
         file.attrs.update(format=FORMAT, version=VERSION, recipe=recipe.to_json())
         file["digests"] = np.array(digests, dtype="S64")
         file["views"] = views
@@ -93,6 +93,16 @@ def write_shard(
     path = folder / f"shard-{keys[:12]}-{isal_zlib.crc32(image.getbuffer()):08x}.h5"
     write_atomically(path, image.getbuffer())
     return path
+
+
+def _new_file(image: io.BytesIO) -> h5py.File:
+    """Open a new HDF5 file that will not say when it was made: the same rows are the same bytes."""
+    created = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    created.set_obj_track_times(False)  # of the root group, which `h5py.File` has no option for
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_LATEST)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, image)
+    return h5py.File(h5py.h5f.create(b"shard", h5py.h5f.ACC_EXCL, created, access))
 
 
 def check_shard(path: Path) -> None:

@@ -97,7 +97,7 @@ class Cluster:
 
     def workers(self) -> Mapping[str, Any]:
         """What the scheduler knows of each worker, by its address."""
-        found: Mapping[str, Any] = self.client.scheduler_info()["workers"]
+        found: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
         return found
 
     def resources(self) -> dict[str, float] | None:

@@ -138,7 +138,7 @@ def why_blind(sight: Sight) -> str:
     if sight.path:
         try:
             data = open_place(sight.root).read(sight.path)
-        except UnreadableImageError as error:
+        except (UnreadableImageError, BottleneckError) as error:
             return (
                 f"does not see the images in {sight.root}: of {sight.path!r} it says {error}; make it reach them under "
                 "the same path"

@@ -1,5 +1,6 @@
 import random
 import shutil
+import time
 from pathlib import Path
 
 import h5py
@@ -21,6 +22,14 @@ VIEWS = np.zeros(7, np.uint16)
 @pytest.fixture
 def shard(tmp_path: Path) -> Path:
     return write_shard(tmp_path, RECIPE, DIGESTS, VIEWS, FEATURES)
+
+
+def test_the_same_rows_sealed_again_are_the_same_file(shard: Path) -> None:
+    before = shard.stat().st_mtime_ns
+    time.sleep(1.1)  # HDF5 counts time in seconds, where it does
+    assert write_shard(shard.parent, RECIPE, DIGESTS, VIEWS, FEATURES) == shard
+    assert shard.stat().st_mtime_ns > before
+    assert list(shard.parent.iterdir()) == [shard]
 
 
 @settings(deadline=None)
