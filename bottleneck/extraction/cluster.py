@@ -269,15 +269,20 @@ def outline(cluster: Cluster, wanted: Wanted, taps: tuple[str, ...], settings: S
             *(wanted, taps, settings, cluster.shares),
             pure=False,
             workers=[address],
+            allow_other_workers=True,  # if this one is lost
             resources=resources,
         )
         for address, known in cluster.workers().items()
         if not resources or "GPU" in known["resources"]
     ]
     with _said_plainly(cluster):
-        # those that are still at it go on, for they will need it
-        found: Outline = next(iter(as_completed(futures, loop=cluster.client.loop))).result()
-        return found
+        while True:
+            with contextlib.suppress(TimeoutError):
+                # those that are still at it go on, for they will need it
+                first = next(iter(as_completed(futures, cluster.client.loop, timeout=_SILENCE)))
+                found: Outline = first.result()
+                return found
+            _tell_of_no_workers(cluster)
 
 
 def compute(
@@ -393,10 +398,18 @@ def _send(
     progress("extracting", 0, total)
 
     def take(future: Any) -> None:
-        number, _ = running.pop(future.key)
+        try:
+            with _said_plainly(cluster):
+                worker, own, whole = future.result(timeout=_SILENCE)
+        except TimeoutError:
+            if future.status == "error":
+                raise  # it is the task's own
+            # its worker was lost before it could hand this over, so it is computed again
+            _tell_of_no_workers(cluster)
+            future.add_done_callback(happened.put)
+            return
         # once it is known here, no worker has to keep it, and none can lose it
-        with _said_plainly(cluster):
-            worker, own, whole = future.result()
+        number, _ = running.pop(future.key)
         tally.add(own, worker)
         if not whole and mark.exists():
             raise BottleneckError(
@@ -421,7 +434,7 @@ def _send(
                 number, done = event
                 if f"{job.topic}-{number}" in running:
                     through[number] = done
-            else:
+            elif event.key in running:
                 take(event)
             progress("extracting", sum(through.values()), total)
     except BaseException:
@@ -447,11 +460,14 @@ def _next(happened: queue.SimpleQueue[Any], cluster: Cluster) -> Any:
         try:
             return happened.get(timeout=_SILENCE)
         except queue.Empty:
-            if not cluster.workers():
-                _log.warning(
-                    "No worker is left at %s. Waiting for one: start it, or press Ctrl-C.",
-                    cluster.name,
-                )
+            _tell_of_no_workers(cluster)
+
+
+def _tell_of_no_workers(cluster: Cluster) -> None:
+    if not cluster.workers():
+        _log.warning(
+            "No worker is left at %s. Waiting for one: start it, or press Ctrl-C.", cluster.name
+        )
 
 
 def _held(target: Target, task: Task) -> dict[int, set[str]]:
