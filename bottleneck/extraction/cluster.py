@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bottleneck.cache.atomic import TEMPORARY
+from bottleneck.cache.digests import Digests
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings, rows_per_task
 from bottleneck.extraction.engine import Wanted
@@ -470,10 +471,11 @@ def _tell_of_no_workers(cluster: Cluster) -> None:
         )
 
 
-def _held(target: Target, task: Task) -> dict[int, set[str]]:
+def _held(target: Target, task: Task) -> dict[int, Digests]:
     digests = {item.digest for item in task.items}
     return {
-        view: {digest for digest in digests if digest in held} for view, held in target.held.items()
+        view: Digests.of([digest for digest in digests if digest in held])
+        for view, held in target.held.items()
     }
 
 

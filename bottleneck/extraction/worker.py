@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bottleneck.bases.network import Network
+from bottleneck.cache.digests import Digests
 from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings, run_task
@@ -190,7 +191,7 @@ class _StoppedError(Exception):
 
 
 def run_here(
-    job: Job, number: int, task: Task, held: list[dict[int, set[str]]]
+    job: Job, number: int, task: Task, held: list[dict[int, Digests]]
 ) -> tuple[str, Tally, bool]:
     """Run a task; tell who did, what was done, and whether that was all of it."""
     from distributed import get_worker
