@@ -11,6 +11,7 @@ import numpy as np
 
 from bottleneck.bases.network import Network
 from bottleneck.cache.listing import Listing
+from bottleneck.cache.mirror import forget
 from bottleneck.cache.recipe import (
     DamagedRecipeError,
     Recipe,
@@ -98,7 +99,7 @@ def fill(
         tally.engine = engine.name
         _compute(items, listing.root, cache, lacking, engine, settings, tally, progress)
     for shard in damaged:
-        shard.unlink(missing_ok=True)
+        forget(shard)
     if tally.unreadable or tally.undecodable:
         rows = tuple(_with_failure(row, tally) for row in listing.rows)
         listing = Listing(listing.root, rows)
