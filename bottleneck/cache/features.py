@@ -117,8 +117,8 @@ def _find(cache: Path, recipe: Recipe, rows: Rows, views: NDArray[np.uint16]) ->
     if len(missing):
         raise BottleneckError(
             f"{len(missing)} of {len(rows)} images have no features under {recipe.id}, the first "
-            f"{rows[missing[0]].path!r} in view {views[missing[0]]}; `bottleneck cache repair {name_of(cache)}` computes "
-            "what is missing"
+            f"{rows[missing[0]].path!r} in view {views[missing[0]]}; `bottleneck cache repair {name_of(cache)}` "
+            "computes what is missing"
         )
     # their bytes were checked just now
     opened = functools.lru_cache(_MAPPED_SHARDS)(lambda n: read_shard(paths[n], check=False))
