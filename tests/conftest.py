@@ -1,7 +1,9 @@
 """Real pictures, a cache of them, and the command line, for every test."""
 
+import itertools
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from PIL import Image
 import bottleneck
 from tests.commandline import Cli, command
 from tests.pictures import extract_here, write_crops
+from tests.store import Store, running_store
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -88,3 +91,27 @@ def cli() -> Cli:
 def few_run(few_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A logistic head on the few images."""
     return bottleneck.fit_head(few_cache, out=tmp_path_factory.mktemp("runs") / "few").path
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Store]:
+    """An S3 server, for all tests."""
+    with running_store() as store:
+        yield store
+
+
+_buckets = itertools.count()
+
+
+@pytest.fixture
+def store(server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """The server as a test finds it: an empty bucket at `url`, and this machine knows nothing of it yet."""
+    server.url = server.bucket(f"bucket-{next(_buckets)}")
+    server.faults.clear()
+    server.asked.clear()
+    server.stalled.clear()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BOTTLENECK_MIRROR", str(tmp_path / "mirrors"))
+    yield server
+    server.faults.clear()

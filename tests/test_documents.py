@@ -33,6 +33,9 @@ SIZE = 64
 RECIPES = ROOT / "docs" / "recipes.md"
 LEAST = 75
 
+# Its command lines find their bucket on a server.
+SCALE = ROOT / "docs" / "scale.md"
+
 # Its examples run in processes that have nothing of ours, on what its command lines wrote:
 # tests/serve/test_serving.py
 ELSEWHERE = ROOT / "docs" / "serving.md"
@@ -127,7 +130,12 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("document", RUN_HERE, ids=ids_here)
-def test_every_command_line_runs(document: Path, workplace: Path, cluster: Cluster) -> None:
+def test_every_command_line_runs(
+    document: Path, workplace: Path, cluster: Cluster, request: pytest.FixtureRequest
+) -> None:
+    if document == SCALE:
+        store = request.getfixturevalue("store")
+        store.put_folder(workplace / "photos", store.bucket("bucket") + "/photos")
     for kind, text in BLOCK.findall(document.read_text()):
         assert kind in {"sh", "python"}, f"what is a {kind} block? nothing runs it"
         if kind != "sh":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bottleneck.cache.digests import Digests
+from bottleneck.cache.mirror import fetch_shards
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.rows import Row
 from bottleneck.cache.shard import read_shard, shard_paths
@@ -65,7 +66,7 @@ def find_image(cache: FeatureCache, image: str) -> tuple[Row, ...]:
     )
     if not found:
         raise BottleneckError(
-            f"{image!r} is not in the listing of {cache.path}, by path or by digest; "
+            f"{image!r} is not in the listing of {cache.name}, by path or by digest; "
             "if it is new: bottleneck extract"
         )
     return found
@@ -75,6 +76,7 @@ def holdings(cache: FeatureCache, digest: str) -> tuple[Holding, ...]:
     """Tell which shards hold an image's features, under every recipe."""
     found = []
     for folder in cache.folders:
+        fetch_shards(folder)
         for path in shard_paths(folder):
             shard = read_shard(path)
             rows = np.flatnonzero(Digests.of([digest]).find(shard.digests) == 0)

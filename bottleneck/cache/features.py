@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.digests import Digests
+from bottleneck.cache.location import name_of
+from bottleneck.cache.mirror import fetch_shards
 from bottleneck.cache.recipe import Dtype, Recipe
 from bottleneck.cache.rows import Row, Rows
 from bottleneck.cache.shard import Shard, read_shard, shard_paths
@@ -92,6 +94,8 @@ def locate(
 def _find(cache: Path, recipe: Recipe, rows: Rows, views: NDArray[np.uint16]) -> "Source":
     wanted = [int(view) for view in np.unique(views)]
     folders = sorted({recipe.of_view(view).id for view in wanted})
+    for name in folders:
+        fetch_shards(cache / "features" / name)
     paths = [path for name in folders for path in shard_paths(cache / "features" / name)]
     digests: dict[int, list[Digests]] = {view: [] for view in wanted}
     places: dict[int, list[NDArray[np.int64]]] = {view: [] for view in wanted}
@@ -113,8 +117,8 @@ def _find(cache: Path, recipe: Recipe, rows: Rows, views: NDArray[np.uint16]) ->
     if len(missing):
         raise BottleneckError(
             f"{len(missing)} of {len(rows)} images have no features under {recipe.id}, the first "
-            f"{rows[missing[0]].path!r} in view {views[missing[0]]}; `bottleneck cache repair {cache}` computes what "
-            "is missing"
+            f"{rows[missing[0]].path!r} in view {views[missing[0]]}; `bottleneck cache repair {name_of(cache)}` "
+            "computes what is missing"
         )
     # their bytes were checked just now
     opened = functools.lru_cache(_MAPPED_SHARDS)(lambda n: read_shard(paths[n], check=False))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.listing import Listing, read_listing
+from bottleneck.cache.mirror import absent_bytes
 from bottleneck.cache.recipe import Recipe, read_recipe
 from bottleneck.cache.shard import check_shard, shard_paths
 from bottleneck.cache.store import FeatureCache
@@ -85,7 +86,7 @@ def _describe(folder: Path, needed: Digests) -> RecipeInfo:
         views=entry.views,
         shards=found.shards,
         rows=found.rows,
-        bytes=sum(path.stat().st_size for path in paths),
+        bytes=sum(path.stat().st_size for path in paths) + absent_bytes(folder),
         missing=int(found.lacks(needed, entry.kept).sum()),
         unlisted=sum(int((needed.find(held.distinct()) < 0).sum()) for held in found.held.values()),
     )

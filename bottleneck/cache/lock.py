@@ -13,18 +13,18 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bottleneck.cache.atomic import remove_unfinished, write_atomically
+from bottleneck.cache.location import name_of
+from bottleneck.cache.mirror import HOLDER, LOCK, sent_back
 from bottleneck.cache.recipe import recipe_folders
 from bottleneck.errors import BottleneckError
-
-LOCK = ".writer.lock"
-HOLDER = ".writer.json"
 
 
 @contextlib.contextmanager
 def writer_lock(cache: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold the right to write to a cache; the operating system gives it back if we are killed.
 
-    The cache's folder is made if need be, and what a killed writer left half-written is removed.
+    The cache's folder is made if need be, and what a killed writer left half-written is removed. What is
+    written to the mirror of a cache behind a URL is sent there, see `bottleneck.cache.mirror.sent_back`.
     Readers take no lock and are never kept waiting.
 
     Parameters
@@ -44,7 +44,8 @@ def writer_lock(cache: Path, patience: float = 0.0) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise BottleneckError(
-            f"{cache} is being written by {_holder(cache)}; wait until it ends, or give another folder with --cache"
+            f"{name_of(cache)} is being written by {_holder(cache)}; wait until it ends, or give another folder with "
+            "--cache"
         ) from None
     except OSError as error:
         raise BottleneckError(
@@ -61,7 +62,8 @@ def writer_lock(cache: Path, patience: float = 0.0) -> Iterator[None]:
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         }
         write_atomically(cache / HOLDER, json.dumps(me).encode())
-        yield
+        with sent_back(cache):
+            yield
     finally:
         (cache / HOLDER).unlink(missing_ok=True)
         lock.release()

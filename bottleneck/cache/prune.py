@@ -6,6 +6,8 @@ from pathlib import Path
 
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.lock import writer_lock
+from bottleneck.cache.mirror import fetch_shards, forget
+from bottleneck.cache.recipe import FILE_NAME as RECIPE
 from bottleneck.cache.recipe import read_recipe
 from bottleneck.cache.shard import read_shard, shard_paths, write_shard
 from bottleneck.cache.store import FeatureCache
@@ -49,6 +51,7 @@ def prune(cache: FeatureCache, *, recipe: str | None = None, dry_run: bool = Fal
         needed = cache.listing.ok.digests
         rows = freed = 0
         for folder in cache.folders:
+            fetch_shards(folder)
             for path in shard_paths(folder):
                 gone, less = _prune_shard(folder, path, needed, dry_run)
                 rows, freed = rows + gone, freed + less
@@ -57,10 +60,13 @@ def prune(cache: FeatureCache, *, recipe: str | None = None, dry_run: bool = Fal
 
 def _drop(cache: FeatureCache, name: str, dry_run: bool) -> Pruned:
     folder = cache.path / "features" / name
+    fetch_shards(folder)
     shards = shard_paths(folder)
     rows = sum(len(read_shard(path).digests) for path in shards)
     freed = sum(path.stat().st_size for path in shards)
     if not dry_run:
+        for path in (*shards, folder / RECIPE):
+            forget(path)
         shutil.rmtree(folder)
     return Pruned(rows, freed, (name,))
 
@@ -78,7 +84,7 @@ def _prune_shard(folder: Path, path: Path, needed: Digests, dry_run: bool) -> tu
             recipe = read_recipe(folder).recipe
             new = write_shard(folder, recipe, digests, shard.views[keep], shard.features[keep])
             freed -= new.stat().st_size
-        path.unlink()
+        forget(path)
     elif keep.any():
         freed = shard.features[~keep].nbytes
     return int((~keep).sum()), freed

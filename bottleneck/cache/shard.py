@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.atomic import write_atomically
 from bottleneck.cache.digests import Digests
+from bottleneck.cache.location import name_of
 from bottleneck.cache.recipe import Recipe, refuse_newer
 from bottleneck.errors import BottleneckError
 
@@ -89,8 +90,9 @@ def write_shard(
         file["digests"] = np.array(digests, dtype="S64")
         file["views"] = views
         file["features"] = features  # contiguous and uncompressed: readers map it
-    keys = hashlib.sha256("".join(digests).encode() + views.tobytes()).hexdigest()
-    path = folder / f"shard-{keys[:12]}-{isal_zlib.crc32(image.getbuffer()):08x}.h5"
+    path = (
+        folder / f"shard-{shard_keys(digests, views)}-{isal_zlib.crc32(image.getbuffer()):08x}.h5"
+    )
     write_atomically(path, image.getbuffer())
     return path
 
@@ -105,16 +107,22 @@ def _new_file(image: io.BytesIO) -> h5py.File:
     return h5py.File(h5py.h5f.create(b"shard", h5py.h5f.ACC_EXCL, created, access))
 
 
-def check_shard(path: Path) -> None:
-    """Compare every byte of a shard with what was sealed.
+def shard_keys(digests: Sequence[str], views: NDArray[np.uint16]) -> str:
+    """Tell the part of a shard's name that stands for its digests and views."""
+    keys = hashlib.sha256("".join(digests).encode() + views.tobytes()).hexdigest()
+    return keys[:12]
+
+
+def check_shard(path: Path, name: str | None = None) -> None:
+    """Compare every byte of a shard with what was sealed; by its own name, or the one it is to have.
 
     Raises
     ------
     DamagedShardError
         Something differs, or the file cannot be read.
     """
-    name = _NAME.fullmatch(path.name)
-    if name is None:
+    named = _NAME.fullmatch(name or path.name)
+    if named is None:
         raise DamagedShardError(f"{path} does not bear the name of a shard")
     try:
         with (
@@ -124,10 +132,10 @@ def check_shard(path: Path) -> None:
             crc = isal_zlib.crc32(content)
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
         raise DamagedShardError(f"shard {path} cannot be read: {error}") from error
-    if f"{crc:08x}" != name["crc"]:
+    if f"{crc:08x}" != named["crc"]:
         raise DamagedShardError(
-            f"shard {path} is damaged: its CRC-32 is {crc:08x} and was {name['crc']} when it was sealed. "
-            f"`bottleneck cache repair {path.parents[2]}` computes again what it held"
+            f"shard {path} is damaged: its CRC-32 is {crc:08x} and was {named['crc']} when it was sealed. "
+            f"`bottleneck cache repair {name_of(path.parents[2])}` computes again what it held"
         )
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 from bottleneck.cache.features import Features, Located, locate
 from bottleneck.cache.listing import FILE_NAME as LISTING
 from bottleneck.cache.listing import Listing, read_listing
+from bottleneck.cache.location import location_of, name_of
+from bottleneck.cache.mirror import local_folder
 from bottleneck.cache.recipe import PLAIN, Dtype, Recipe, RecipeFile, read_recipe, recipe_folders
 from bottleneck.errors import BottleneckError
 
@@ -18,7 +20,7 @@ class FeatureCache:
     Parameters
     ----------
     path : path
-        The cache's folder.
+        The cache's folder, or a URL. `path` is the folder it is read from then, a mirror.
 
     Raises
     ------
@@ -38,14 +40,24 @@ class FeatureCache:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = local_folder(path)
         if not (self.path / LISTING).exists() and not (self.path / "features").is_dir():
             raise BottleneckError(
-                f"no cache at {self.path}; make one with: bottleneck extract IMAGES --cache {self.path}"
+                f"no cache at {self.name}; make one with: bottleneck extract IMAGES --cache {self.name}"
             )
 
     def __repr__(self) -> str:
-        return f"FeatureCache({str(self.path)!r})"
+        return f"FeatureCache({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """Where the cache is, as it was given: a path or a URL."""
+        return name_of(self.path)
+
+    @property
+    def location(self) -> str:
+        """Where the cache is, from wherever it is asked: an absolute path or a URL."""
+        return location_of(self.path)
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
@@ -74,7 +86,7 @@ class FeatureCache:
         listing = read_listing(self.path)
         if listing is None:
             raise BottleneckError(
-                f"{self.path} has no listing: its first extraction was interrupted; run the same "
+                f"{self.name} has no listing: its first extraction was interrupted; run the same "
                 "`bottleneck extract` again to go on with it"
             )
         return listing
@@ -114,7 +126,7 @@ class FeatureCache:
             listed = ", ".join(entry.recipe.id for entry in there) or "none"
             wrong = "several recipes fit" if found else f"no recipe {asked!r}"
             raise BottleneckError(
-                f"{wrong} in {self.path}; it has: {listed}. Name one of them with --recipe"
+                f"{wrong} in {self.name}; it has: {listed}. Name one of them with --recipe"
             )
         return found[0]
 
@@ -218,7 +230,7 @@ class FeatureCache:
         if split is not None and not rows:
             there = ", ".join(listing.ok.tally("split")) or "none"
             raise BottleneckError(
-                f"{self.path} has no images in split {split!r}; its splits: {there}"
+                f"{self.name} has no images in split {split!r}; its splits: {there}"
             )
         entries = self.find_recipes(recipe, recipes)
         views = find_views(entries, view)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.digests import Digests
+from bottleneck.cache.mirror import absent_keys
 from bottleneck.cache.shard import DamagedShardError, read_shard, shard_paths
 
 
@@ -42,6 +43,8 @@ class Survey:
 def survey(folder: Path) -> Survey:
     """Read all shards in a recipe's folder.
 
+    Of those of a mirror that are not here only the digests and views are read and checked.
+
     Raises
     ------
     BottleneckError
@@ -50,14 +53,21 @@ def survey(folder: Path) -> Survey:
     shards = rows = 0
     held: dict[int, list[Digests]] = {}
     damaged = {}
+
+    def add(digests: Digests, views: NDArray[np.uint16]) -> None:
+        nonlocal shards, rows
+        shards, rows = shards + 1, rows + len(digests)
+        for view in np.unique(views):
+            held.setdefault(int(view), []).append(digests[views == view])
+
     for path in shard_paths(folder):
         try:
             shard = read_shard(path)
         except DamagedShardError as error:
             damaged[path] = str(error)
             continue
-        shards, rows = shards + 1, rows + len(shard.digests)
-        for view in np.unique(shard.views):
-            held.setdefault(int(view), []).append(shard.digests[shard.views == view])
+        add(shard.digests, shard.views)
+    for _, digests, views in absent_keys(folder):
+        add(digests, views)
     joined = {view: Digests.join(parts) for view, parts in held.items()}
     return Survey(shards, rows, joined, damaged)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.listing import DamagedListingError, read_listing
+from bottleneck.cache.mirror import fetch_shards
 from bottleneck.cache.recipe import DamagedRecipeError, read_recipe
 from bottleneck.cache.store import FeatureCache
 from bottleneck.cache.survey import survey
@@ -48,6 +49,7 @@ def verify(cache: FeatureCache) -> Verdict:
     shards = rows = 0
     gaps = []
     for folder in cache.folders:
+        fetch_shards(folder)
         found = survey(folder)
         damages += found.damaged.values()
         shards, rows = shards + found.shards, rows + found.rows
@@ -59,6 +61,6 @@ def verify(cache: FeatureCache) -> Verdict:
         if lacking := int(found.lacks(needed, kept).sum()):
             gaps.append(
                 f"{folder.name} lacks features of {lacking} of {len(needed)} images; "
-                f"`bottleneck cache repair {cache.path}` computes them"
+                f"`bottleneck cache repair {cache.name}` computes them"
             )
     return Verdict(shards, rows, tuple(damages), tuple(gaps))

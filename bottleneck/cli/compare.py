@@ -17,16 +17,16 @@ from bottleneck.runs.metrics import METRICS
 
 def compare(
     caches: Annotated[
-        list[Path],
-        typer.Argument(metavar="CACHE...", help="Folders of caches of the same images."),
+        list[str],
+        typer.Argument(metavar="CACHE...", help="Folders or URLs of caches of the same images."),
     ],
     heads: Annotated[
         str,
         typer.Option(help='What to fit, separated by commas; see fit-head --help. "" fits none.'),
     ] = ",".join(DEFAULT_HEADS),
     run: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of a run to enter as it was fitted; may be repeated."),
+        list[str] | None,
+        typer.Option(help="Folder or URL of a run to enter as it was fitted; may be repeated."),
     ] = None,
     recipe: Annotated[
         list[str] | None,

@@ -12,7 +12,7 @@ from bottleneck.serve.export import export as run_export
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's folder or URL.")],
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="The folder to write; it must not exist.")
     ],

@@ -1,6 +1,5 @@
 """`bottleneck extract`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ from bottleneck.images.decode import MAX_PIXELS
 
 def extract(
     images: options.Images,
-    cache: Annotated[Path, typer.Option(help="The cache's folder; made if need be.")],
+    cache: Annotated[str, typer.Option(help="The cache's folder or URL; made if need be.")],
     base: options.Base = "inception_v3",
     preprocessing: options.Preprocessing = None,
     weights: options.Weights = None,

@@ -28,7 +28,7 @@ _DEFAULTS = Settings()
 
 
 def finetune(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a fitted head.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder or URL of a fitted head.")],
     stages: Annotated[
         str | None,
         _stages(
@@ -111,11 +111,13 @@ def finetune(
         int | None, _training(min=0, help="Of the order of images, and dropout.", show_default="0")
     ] = None,
     out: Annotated[
-        Path | None,
-        _running(help="The run's folder, which must not exist.", show_default="runs/RUN-finetuned"),
+        str | None,
+        _running(
+            help="The run's folder or URL, which must not exist.", show_default="runs/RUN-finetuned"
+        ),
     ] = None,
     cache: Annotated[
-        Path | None, _running(help="Where the run's cache is now.", show_default="where it was")
+        str | None, _running(help="Where the run's cache is now.", show_default="where it was")
     ] = None,
     weights: options.WeightsNow = None,
     devices: Annotated[
@@ -192,14 +194,14 @@ def finetune(
             terminal.result(f"{found.suggestion:.2g}")
         terminal.say(f"The plot is in {found.plot}")
     elif json:
-        terminal.result_json({"path": str(tuned.path), **tuned.run.to_dict()})
+        terminal.result_json({"path": tuned.name, **tuned.run.to_dict()})
     else:
         tuning = tuned.run.tuning
         assert tuning is not None
-        both = {"head alone": tuning.head_metrics, str(tuned.path): tuning.tuned_metrics}
+        both = {"head alone": tuning.head_metrics, tuned.name: tuning.tuned_metrics}
         terminal.result(metrics_table(both))
         terminal.say(f"The report is in {tuned.path / REPORT}")
-        terminal.say(f"Next: bottleneck predict {tuned.path} IMAGES --out predictions.csv")
+        terminal.say(f"Next: bottleneck predict {tuned.name} IMAGES --out predictions.csv")
 
 
 def _stages_of(chosen: dict[str, Any]) -> str | list[Stage]:

@@ -44,9 +44,9 @@ def fit_head(
         int, typer.Option(min=1, help="Views of each image to average over in predictions.")
     ] = 1,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="The run's folder, which must not exist.", show_default="runs/CACHE-HEAD"
+            help="The run's folder or URL, which must not exist.", show_default="runs/CACHE-HEAD"
         ),
     ] = None,
     seed: Annotated[
@@ -112,15 +112,15 @@ def fit_head(
         memory=None if memory is None else memory << 20,
     )
     if json:
-        terminal.result_json({"path": str(fitted.path), **fitted.run.to_dict()})
+        terminal.result_json({"path": fitted.name, **fitted.run.to_dict()})
     else:
-        terminal.result(metrics_table({str(fitted.path): fitted.run.metrics}))
+        terminal.result(metrics_table({fitted.name: fitted.run.metrics}))
         if fitted.run.trials:
             terminal.say(
                 f"Tried {fitted.run.trials} choices of parameters on {fitted.run.chosen_on}; "
                 f"all of them are in {fitted.path / TRIALS}"
             )
-        terminal.say(f"Next: bottleneck predict {fitted.path} IMAGES --out predictions.csv")
+        terminal.say(f"Next: bottleneck predict {fitted.name} IMAGES --out predictions.csv")
 
 
 def metrics_table(measured: Mapping[str, Mapping[str, Metrics]]) -> str:

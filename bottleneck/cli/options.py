@@ -1,7 +1,6 @@
 """Options that commands take, by the headings of the help pages."""
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,14 +17,15 @@ _csv = partial(typer.Option, rich_help_panel="For a CSV")
 _running = partial(typer.Option, rich_help_panel="How it runs")
 
 Images = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="IMAGES",
         help="A folder of class folders, one with train/ val/ test/ above them, a flat folder, "
-        "a CSV, one picture, or files that hold many (.zip, .tar, .parquet, .npz, .h5, CIFAR-10's batches).",
+        "a CSV, one picture, or files that hold many (.zip, .tar, .parquet, .npz, .h5, CIFAR-10's batches); or a URL "
+        "such as s3://bucket/folder.",
     ),
 ]
-Cache = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache's folder.")]
+Cache = Annotated[str, typer.Argument(metavar="CACHE", help="The cache's folder or URL.")]
 RecipeId = Annotated[
     str | None,
     typer.Option(
@@ -93,7 +93,7 @@ Augment = Annotated[
 WeightsSeed = Annotated[int, _feature("--seed", min=0, help="For random weights.")]
 
 Root = Annotated[
-    Path | None, _csv(help="The folder its paths start from.", show_default="where it lies")
+    str | None, _csv(help="The folder its paths start from.", show_default="where it lies")
 ]
 PathColumn = Annotated[str, _csv(help="The column of paths.")]
 LabelColumn = Annotated[

@@ -14,13 +14,13 @@ from bottleneck.serve.predict import predict as run_predict
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's folder or URL.")],
     images: options.Images,
     out: Annotated[
         Path | None, typer.Option(help="The CSV file to write.", show_default="to stdout")
     ] = None,
     cache: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="A cache to take features from, and to add to what it lacks."),
     ] = None,
     weights: options.WeightsNow = None,

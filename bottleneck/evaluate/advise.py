@@ -141,8 +141,8 @@ def advise(cache: str | os.PathLike[str], *, seed: int = 0) -> Advice:
     recipes = [r for r in store.recipes if r.augmentation == PLAIN and r.pool != "none"]
     if not recipes:
         raise BottleneckError(
-            f"{store.path} has no pooled features to judge; make some with: bottleneck extract IMAGES --cache "
-            f"{store.path}"
+            f"{store.name} has no pooled features to judge; make some with: bottleneck extract IMAGES --cache "
+            f"{store.name}"
         )
     parts = split_rows(store.listing.ok, seed).parts
     rows = list({row.digest: row for name in ("train", "val") for row in parts[name]}.values())
@@ -239,7 +239,7 @@ def _conclude(
         ),
     }[small, similar]
     recipe = ["--recipe", chosen.recipe] if len(store.folders) > 1 else []
-    command = ["bottleneck", "fit-head", str(store.path), *recipe, "--head", "logistic"]
+    command = ["bottleneck", "fit-head", store.name, *recipe, "--head", "logistic"]
     return Advice(
         images=images,
         classes=len(counts),

@@ -31,7 +31,8 @@ from bottleneck.heads.probabilities import mean_probabilities
 from bottleneck.heads.registry import Head, HeadKind, complete_params, find_head
 from bottleneck.heads.scaling import slices
 from bottleneck.heads.split import Split, split_rows
-from bottleneck.runs.run import Run, read_run
+from bottleneck.remote import is_url
+from bottleneck.runs.run import Run, read_run, run_folder
 
 # Quick, and they differ in kind.
 DEFAULT_HEADS = ("logistic", "softmax")
@@ -168,7 +169,8 @@ def compare(
             f"no folder {Path(report).absolute().parent}; give another file with --report"
         )
     # before anything is fitted: one that is not there is a slip of the pen
-    earlier = [(Path(run), read_run(run)) for run in _distinct(runs)]
+    folders = [run_folder(run) for run in _distinct(runs)]
+    earlier = [(folder, read_run(folder)) for folder in folders]
     stores = [FeatureCache(path) for path in _distinct(paths)]
     listings = [store.listing for store in stores]
     rows, left_out, changed = _common_rows(stores, listings)
@@ -194,7 +196,7 @@ def compare(
         progress("heads", len(judged), len(combinations))
     names = name_runs([folder for folder, _ in earlier], [one.entry.name for one in judged])
     for name, (folder, run) in zip(names, earlier, strict=True):
-        entry, told = judge_run(name, folder, run, split, classes, seed, stores[0].path)
+        entry, told = judge_run(name, folder, run, split, classes, seed, stores[0].name)
         judged.append(Judged(entry, usable, None, told))
     k = top_k or max(1, min(_TOP_K, len(classes) // 2))
     if not 1 <= k <= len(classes):
@@ -231,7 +233,7 @@ def compare(
 
 
 def _distinct(paths: Iterable[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
-    return list({Path(path).absolute(): path for path in paths}.values())
+    return list({path if is_url(path) else Path(path).absolute(): path for path in paths}.values())
 
 
 def _common_rows(
@@ -241,7 +243,7 @@ def _common_rows(
     labelled = [[row for row in listing.ok if row.label is not None] for listing in listings]
     common = set.intersection(*({row.digest for row in rows} for rows in labelled))
     left_out = {
-        str(store.path): sum(row.digest not in common for row in rows)
+        store.name: sum(row.digest not in common for row in rows)
         for store, rows in zip(stores, labelled, strict=True)
     }
     if not common:
@@ -256,8 +258,8 @@ def _common_rows(
         other = sum(known.get(row.digest, row[2:4]) != (row.label, row.split) for row in rows)
         if other:
             changed.append(
-                f"{other} images have another label or split in {store.path}: "
-                f"those of {stores[0].path} are taken."
+                f"{other} images have another label or split in {store.name}: "
+                f"those of {stores[0].name} are taken."
             )
     return kept, left_out, changed
 
@@ -277,7 +279,7 @@ def _open_sources(
                     raise
     if not wanted:
         raise BottleneckError(
-            f"{stores[0].path} has no features yet; run: bottleneck extract IMAGES --cache {stores[0].path}"
+            f"{stores[0].name} has no features yet; run: bottleneck extract IMAGES --cache {stores[0].name}"
         )
     names = _names([(store.path, [e.recipe.id for e in entries]) for store, entries in wanted])
     for (store, entries), name in zip(wanted, names, strict=True):
@@ -312,8 +314,8 @@ def _open_source(
         located = locate(store.path, recipes, split.rows, split.classes, views)
         refuse_non_finite(located)
     except BottleneckError as error:
-        return Source(name, str(store.path), recipes, (), str(error))
-    return Source(name, str(store.path), recipes, located.by_view(len(views)), "")
+        return Source(name, store.name, recipes, (), str(error))
+    return Source(name, store.name, recipes, located.by_view(len(views)), "")
 
 
 def _about_bases(sources: Sequence[Source], runs: Sequence[Run]) -> Iterator[str]:

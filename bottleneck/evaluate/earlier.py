@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.cache.location import location_of, name_of
 from bottleneck.errors import BottleneckError
 from bottleneck.evaluate.comparison import Entry
 from bottleneck.heads.split import Split
@@ -29,13 +30,13 @@ def name_runs(folders: Sequence[Path], taken: Sequence[str]) -> list[str]:
     bare = [folder.resolve().name for folder in folders]
     counts = Counter([*bare, *taken])
     return [
-        name if counts[name] == 1 else str(folder.absolute())
+        name if counts[name] == 1 else location_of(folder)
         for name, folder in zip(bare, folders, strict=True)
     ]
 
 
 def judge_run(
-    name: str, folder: Path, run: Run, split: Split, classes: Sequence[str], seed: int, cache: Path
+    name: str, folder: Path, run: Run, split: Split, classes: Sequence[str], seed: int, cache: str
 ) -> tuple[Entry, dict[str, NDArray[np.float32]]]:
     """Take what a run said of the images it is to be judged on from its table.
 
@@ -53,7 +54,7 @@ def judge_run(
         Of the comparison.
     seed : int
         The comparison's.
-    cache : Path
+    cache : str
         Where another run could be fitted.
 
     Returns
@@ -72,7 +73,7 @@ def judge_run(
         scores={},
         costs=None,
         reason="",
-        run=str(folder),
+        run=name_of(folder),
     )
     again = f"fit one on these images with: bottleneck fit-head {cache}"
     try:

@@ -16,7 +16,9 @@ from bottleneck.cache.listing import (
     read_listing,
     write_listing,
 )
+from bottleneck.cache.location import name_of
 from bottleneck.cache.lock import writer_lock
+from bottleneck.cache.mirror import local_folder
 from bottleneck.cache.recipe import PLAIN, Dtype
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.cluster import connect, refuse_blind
@@ -29,6 +31,7 @@ from bottleneck.extraction.scan import scan
 from bottleneck.extraction.tally import Tally
 from bottleneck.images.decode import MAX_PIXELS, Fit
 from bottleneck.images.source import ImageSet, read_source
+from bottleneck.remote import REQUESTS, is_url
 
 _log = logging.getLogger("bottleneck")
 
@@ -75,8 +78,9 @@ def extract(
         A folder of class folders; a folder with ``train``, ``val`` and ``test`` above class
         folders; a flat folder; a CSV; one picture; or files that hold many, see
         `bottleneck.images.source.read_source`.
+        Or the URL of a folder, a CSV or one picture.
     cache : path
-        The cache's folder; made if need be.
+        The cache's folder or URL; made if need be.
     base : str or path
         Name of the base, or a ``.keras`` file that holds a network of your own.
     preprocessing : {"tf", "caffe", "torch", "none"}, optional
@@ -114,7 +118,7 @@ def extract(
     batch_size : int
         Images the base is given at once.
     workers : int, optional
-        Threads that read and decode; by default as many as there are cores.
+        Threads that read and decode; by default as many as there are cores, and more for images behind a URL.
     engine : {"auto", "keras", "openvino"}
         What runs the base: the fastest there is, or this one. In float32 they agree within a thousandth, so a
         recipe does not say which it was.
@@ -143,7 +147,9 @@ def extract(
     (6, 0, 6, 0)
     """
     started = time.perf_counter()
-    place = Path(cache)
+    if is_url(images) and workers is None:
+        workers = max(REQUESTS, Settings().workers)
+    place = local_folder(cache)
     settings = Settings(
         batch_size=batch_size,
         workers=Settings().workers if workers is None else workers,
@@ -240,7 +246,7 @@ def _tell_of_another_set(cache: Path, known: Listing | None, found: ImageSet) ->
     if known is not None and known.root != found.root:
         _log.warning(
             "%s listed the images of %s; now it lists those of %s. Features of the others are kept.",
-            cache,
+            name_of(cache),
             known.root,
             found.root,
         )
@@ -259,7 +265,7 @@ def _tell_of_failures(listing: Listing) -> None:
 def _report(cache: Path, filled: Filled, views: int, tally: Tally, seconds: float) -> ExtractReport:
     listing = filled.listing
     return ExtractReport(
-        cache=str(cache),
+        cache=name_of(cache),
         recipes=tuple(recipe.id for recipe in filled.recipes),
         images=len(listing.rows),
         views=views,

@@ -11,6 +11,7 @@ import numpy as np
 
 from bottleneck.bases.network import Network
 from bottleneck.cache.listing import Listing
+from bottleneck.cache.mirror import forget
 from bottleneck.cache.recipe import (
     DamagedRecipeError,
     Recipe,
@@ -114,7 +115,7 @@ def fill(
         elif cluster is not None:
             compute(cluster, *of_all, wanted, network, settings, tally, progress)
     for shard in damaged:
-        shard.unlink(missing_ok=True)
+        forget(shard)
     if tally.unreadable or tally.undecodable:
         rows = tuple(_with_failure(row, tally) for row in listing.rows)
         listing = Listing(listing.root, rows)

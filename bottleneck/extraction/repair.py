@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bottleneck.cache.listing import write_listing
 from bottleneck.cache.lock import writer_lock
+from bottleneck.cache.mirror import fetch_shards
 from bottleneck.cache.recipe import DamagedRecipeError, RecipeFile, read_recipe, write_recipe
 from bottleneck.cache.shard import DamagedShardError, read_shard, shard_paths
 from bottleneck.cache.store import FeatureCache
@@ -49,7 +50,7 @@ def repair(
     Parameters
     ----------
     cache : path
-        The cache's folder. Its images are read where its listing says they are.
+        The cache's folder or URL. Its images are read where its listing says they are.
     weights : str or path, optional
         Where the base's weights are now, if no longer where they were. Other weights are refused.
     progress : callable
@@ -67,6 +68,7 @@ def repair(
         failed = len(listing.failed)
         for folder in store.folders:
             entry = _recipe(folder)
+            fetch_shards(folder)
             found = survey(folder)
             target = Target(entry.recipe, entry.kept, found.held)
             if not found.damaged and not missing_items(listing.ok, [target]):

@@ -14,6 +14,7 @@ from bottleneck.bases.network import Pool, Precision
 from bottleneck.cache.features import locate
 from bottleneck.cache.listing import Listing, read_listing, write_listing
 from bottleneck.cache.lock import writer_lock
+from bottleneck.cache.mirror import local_folder
 from bottleneck.cache.recipe import Dtype
 from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
@@ -149,7 +150,7 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         BottleneckError
             A picture cannot be used, or the weights cannot be had.
         """
-        cache, wanted = Path(self.cache), self._wanted()
+        cache, wanted = local_folder(self.cache), self._wanted()
         threads = Settings().workers if self.workers is None else self.workers
         settings = Settings(self.batch_size, threads)
         with writer_lock(cache, patience=_PATIENCE), tempfile.TemporaryDirectory() as scratch:

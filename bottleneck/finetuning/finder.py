@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bottleneck.cache.location import name_of
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction import conveyor
 from bottleneck.extraction.progress import Progress, no_progress
@@ -130,7 +131,7 @@ def find_rate(
     if not losses:
         raise BottleneckError(
             f"no learning rate can be found: the loss is no number at {_LEAST:g} already; check the features with: "
-            f"bottleneck cache verify {prepared.cache}"
+            f"bottleneck cache verify {name_of(prepared.cache)}"
         )
     smooth = _smoothed(losses)
     tried = tuple(map(float, rates[: len(smooth)]))

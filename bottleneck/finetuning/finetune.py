@@ -17,6 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from bottleneck.bases.backbone import finalize_statistics
+from bottleneck.cache.location import location_of
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction import conveyor
 from bottleneck.extraction.progress import Progress, no_progress
@@ -34,6 +35,7 @@ from bottleneck.finetuning.stages import AUTO, Stage, asked_stages
 from bottleneck.finetuning.train import make_model, predict, train
 from bottleneck.heads.fit import FittedRun, find_versions, write_predictions
 from bottleneck.images.decode import MAX_PIXELS
+from bottleneck.remote import is_url
 from bottleneck.runs.metrics import measure
 from bottleneck.runs.run import (
     HEAD,
@@ -43,6 +45,9 @@ from bottleneck.runs.run import (
     TunedStage,
     Tuning,
     free_name,
+    refuse_taken,
+    run_path,
+    send_run,
     write_run,
 )
 from bottleneck.runs.table import PREDICTIONS
@@ -53,6 +58,8 @@ _log = logging.getLogger("bottleneck")
 UNFINISHED = ".unfinished"
 
 LOCK = ".lock"
+# what goes when the run is there
+_WORK = (CHECKPOINT, PLAN, LOCK)
 
 
 def finetune(
@@ -131,11 +138,9 @@ def finetune(
     settings = settings or Settings()
     if mode not in get_args(Mode):
         raise BottleneckError(f"unknown mode {mode!r}: {', '.join(get_args(Mode))}")
-    path = Path(out) if out is not None else free_name(Path("runs"), f"{Path(run).name}-finetuned")
-    if os.path.lexists(path):
-        raise BottleneckError(
-            f"{path} exists already and a run is never overwritten; give another folder with --out"
-        )
+    place = out if out is not None else free_name(Path("runs"), f"{Path(run).name}-finetuned")
+    refuse_taken(place)
+    path = run_path(place)
     decoding = conveyor.Settings(
         workers=conveyor.Settings().workers if workers is None else workers, max_pixels=max_pixels
     )
@@ -166,8 +171,11 @@ def finetune(
                     tell,
                 )
             found = _finish(folder, prepared, plan, material, model, state, settings)
+            if is_url(place):
+                send_run(folder, place, _WORK)
+                shutil.rmtree(path, ignore_errors=True)  # the mirror of one that is gone
             folder.rename(path)
-    for name in (CHECKPOINT, PLAN, LOCK):
+    for name in _WORK:
         (path / name).unlink(missing_ok=True)
     _tell(path, found)
     return FittedRun(path, found)
@@ -230,7 +238,7 @@ def _finish(
     before = prepared.run.metrics
     best = TUNED if state.history and tuned["val"].rank > before["val"].rank else HEAD
     tuning = Tuning(
-        source=str(prepared.source.absolute()),
+        source=location_of(prepared.source),
         started_from=prepared.started_from,
         trained_on="pictures" if plan.cut is None else f"activations at {plan.cut}",
         stages=tuple(_stages_done(prepared, state)),
@@ -247,7 +255,7 @@ def _finish(
         versions=find_versions(),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        cache=str(prepared.cache.absolute()),
+        cache=location_of(prepared.cache),
         tuning=tuning,
     )
     graph.body.trainable = graph.head.trainable = True  # whoever loads it decides for himself

@@ -14,6 +14,7 @@ from bottleneck.bases.backend import load_keras
 from bottleneck.bases.network import Precision
 from bottleneck.cache.features import Located, locate
 from bottleneck.cache.listing import Listing
+from bottleneck.cache.location import name_of
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.store import FeatureCache
 from bottleneck.errors import BottleneckError
@@ -29,7 +30,7 @@ from bottleneck.heads.probabilities import mean_probabilities
 from bottleneck.heads.registry import Head, complete_params, find_head
 from bottleneck.heads.split import Split, split_rows
 from bottleneck.runs.metrics import Metrics, measure
-from bottleneck.runs.run import Run, read_run
+from bottleneck.runs.run import Run, read_run, run_folder
 
 _log = logging.getLogger("bottleneck")
 
@@ -112,7 +113,8 @@ def prepare(
     BottleneckError
         The run, its cache or its weights are not to be had or are others, or there is no such stage.
     """
-    folder, run = Path(source), read_run(source)
+    folder = run_folder(source)
+    run = read_run(folder)
     if run.tuning is not None:
         raise BottleneckError(
             f"{folder} is fine-tuned already; give all stages at once for the run it came from: {run.tuning.source}"
@@ -199,7 +201,7 @@ def prove_assembled(prepared: Prepared, model: Any, material: Material, batch_si
         raise BottleneckError(
             f"the assembled graph does not give the predictions of {prepared.source}: on {len(rows)} images they are "
             f"up to {off:.2g} apart, and {allowed:g} is allowed; nothing was trained. Check the cache with: bottleneck "
-            f"cache verify {prepared.cache}; and fit the head again with: bottleneck fit-head"
+            f"cache verify {name_of(prepared.cache)}; and fit the head again with: bottleneck fit-head"
         )
     _log.info(
         "The assembled graph gives the head's predictions: on %d images they differ by %.1e at most.",
@@ -222,12 +224,12 @@ def _find_data(
     split = split_rows(listing.ok, run.seed)
     if split.classes != run.classes:
         raise BottleneckError(
-            f"{store.path} has the classes {', '.join(split.classes)}, and {folder} was fitted on "
+            f"{store.name} has the classes {', '.join(split.classes)}, and {folder} was fitted on "
             f"{', '.join(run.classes)}; fit the head again with: bottleneck fit-head"
         )
     if digest_data(split.rows) != run.data_digest:
         raise BottleneckError(
-            f"the images, labels or splits in {store.path} have changed since {folder} was fitted, so what it learnt "
+            f"the images, labels or splits in {store.name} have changed since {folder} was fitted, so what it learnt "
             "from may be in the validation split now; fit the head again with: bottleneck fit-head"
         )
     return store, listing, split

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.features import Located, locate
+from bottleneck.cache.location import name_of
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.rows import Row
 from bottleneck.cache.store import FeatureCache, find_views
@@ -32,7 +33,7 @@ from bottleneck.heads.scaling import slices
 from bottleneck.heads.search import COLUMNS, Trial, make_folds, search, trial_lines
 from bottleneck.heads.split import Split, split_rows
 from bottleneck.runs.metrics import measure
-from bottleneck.runs.run import Run, free_name, new_run, write_run
+from bottleneck.runs.run import Run, free_name, new_run, run_path, write_run
 from bottleneck.runs.table import PREDICTIONS, class_columns, write_table
 
 _log = logging.getLogger("bottleneck")
@@ -42,10 +43,15 @@ TRIALS = "search.csv"
 
 @dataclass(frozen=True)
 class FittedRun:
-    """A run and where it lies."""
+    """A run and where it lies; `path` is the folder of its mirror where it was sent to a URL."""
 
     path: Path
     run: Run
+
+    @property
+    def name(self) -> str:
+        """Where it is, for people: a path or a URL."""
+        return name_of(self.path)
 
 
 def fit_head(
@@ -70,7 +76,7 @@ def fit_head(
     Parameters
     ----------
     cache : path
-        The cache's folder.
+        The cache's folder or URL.
     head : str
         What to fit: a name of `bottleneck.heads.registry.HEADS`, or a scikit-learn classifier by its
         dotted path.
@@ -84,7 +90,7 @@ def fit_head(
         Average the probabilities over so many views. Whatever is chosen while fitting is chosen on
         the plain view.
     out : path, optional
-        The run's folder, which must not exist; by default ``runs/CACHE-HEAD``, with a number where
+        The run's folder or URL, which must not exist; by default ``runs/CACHE-HEAD``, with a number where
         that is taken.
     seed : int
         Of the split, where the data give none, and of the head.
@@ -139,9 +145,7 @@ def fit_head(
         find_views(entries, number - 1)
     most = max(train_views, predict_views)
     path = (
-        Path(out)
-        if out is not None
-        else free_name(Path("runs"), f"{store.path.resolve().name}-{head}")
+        out if out is not None else free_name(Path("runs"), f"{store.path.resolve().name}-{head}")
     )
     split = split_rows(store.listing.ok, seed)
     rows, classes = split.rows, split.classes
@@ -189,7 +193,7 @@ def fit_head(
                 name: measure(label_codes(split.parts[name], classes), probabilities[part])
                 for name, part in part_places(split).items()
             },
-            cache=str(store.path.absolute()),
+            cache=store.location,
             data_digest=digest_data(rows),
             versions=find_versions(),
             command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -199,7 +203,7 @@ def fit_head(
         write_run(folder, run)
     if run.random:
         _log.warning("The base's weights are RANDOM: these figures say nothing of a trained base.")
-    return FittedRun(path, run)
+    return FittedRun(run_path(path), run)
 
 
 def part_places(split: Split) -> dict[str, slice]:

@@ -9,6 +9,7 @@ from bottleneck.errors import BottleneckError
 from bottleneck.images.containers.container import find_member, open_container
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.files import read_bytes, why_unreadable
+from bottleneck.remote import is_url
 
 # Size in bytes and time of modification in nanoseconds: where neither has changed, neither have the bytes.
 Stamp = tuple[int, int]
@@ -44,7 +45,7 @@ def open_place(root: str) -> Place:
     Parameters
     ----------
     root : str
-        An absolute path of a folder. A path below it may lead into a container, ``003.tar/cat/1.jpg``.
+        An absolute path of a folder, or a URL. A path below it may lead into a container, ``003.tar/cat/1.jpg``.
 
     Examples
     --------
@@ -56,17 +57,26 @@ def open_place(root: str) -> Place:
     >>> place.read("a.jpg"), place.stamp("a.jpg")[0]
     (b'not a picture, but bytes', 24)
     """
+    if is_url(root):
+        from bottleneck.images.remote import RemoteFolder
+
+        return RemoteFolder(root)
     return Folder(root)
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of this machine's file system; a path that is absolute may lead anywhere else in it."""
+    """A folder of this machine's file system.
+
+    A path that is absolute may lead anywhere else in it, and one that is a URL out of it.
+    """
 
     root: str
 
     def read(self, path: str) -> bytes:
         """Read a file, see `Place.read`."""
+        if is_url(path):
+            return open_place(path).read("")
         inner = find_member(path)
         if inner is None or not Path(self.root, inner[0]).is_file():
             return read_bytes(Path(self.root, path))
@@ -80,6 +90,8 @@ class Folder:
 
     def stamp(self, path: str) -> Stamp:
         """Look at a file, see `Place.stamp`."""
+        if is_url(path):
+            return open_place(path).stamp("")
         # by strings: of pictures named by a CSV that have not changed this is all there is to do, and
         # Path takes longer
         whole = os.path.join(self.root, path)  # noqa: PTH118

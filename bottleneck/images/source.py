@@ -1,10 +1,12 @@
 """Where pictures come from: a folder tree, a flat folder, a CSV file, containers or a single picture."""
 
 import csv
+import io
 import itertools
 import os
+import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -14,6 +16,7 @@ from bottleneck.errors import BottleneckError
 from bottleneck.images.containers.container import is_container, open_container
 from bottleneck.images.names import EXTENSIONS, SPLITS, split_in
 from bottleneck.images.place import Stamp
+from bottleneck.remote import Remote, clean_url, is_url, join_url
 
 
 class ImageFile(NamedTuple):
@@ -109,6 +112,10 @@ def read_source(
     >>> [(f.label, f.split) for f in read_source(top).files]
     [('cat', 'train'), ('dog', 'train'), ('dog', 'val')]
     """
+    if is_url(source):
+        url = clean_url(str(source))
+        images = _read_remote(url, root, path_column, label_column, split_column, skip_missing)
+        return _refuse_empty(url, images)
     place = Path(source)
     if not os.path.lexists(place):
         raise BottleneckError(
@@ -116,7 +123,7 @@ def read_source(
         )
     if place.suffix.lower() == ".csv" and place.is_file():
         images = _read_csv(
-            place, Path(root or place.parent), path_column, label_column, split_column, skip_missing
+            place, root or place.parent, path_column, label_column, split_column, skip_missing
         )
     elif root is not None:
         raise BottleneckError(f"--root goes with a CSV file, and {place} is not one")
@@ -133,6 +140,10 @@ def read_source(
         )
     else:
         images = ImageSet(str(place.parent.resolve()), (ImageFile(place.name),))
+    return _refuse_empty(place, images)
+
+
+def _refuse_empty(place: Path | str, images: ImageSet) -> ImageSet:
     if not images.files:
         passed = f"; files passed over: {', '.join(images.ignored)}" if images.ignored else ""
         raise BottleneckError(
@@ -152,15 +163,19 @@ _Found = tuple[str, str, str | None, Stamp | None]
 def _read_folder(top: Path) -> ImageSet:
     ignored: Counter[str] = Counter()
     found = sorted(_walk(top, ignored), key=itemgetter(0))
+    return ImageSet(str(top.resolve()), _files(top, found), tuple(sorted(ignored)))
+
+
+def _files(top: Path | str, found: list[_Found]) -> tuple[ImageFile, ...]:
+    """Tell labels and splits of pictures by the folders they lie in."""
     # asked once for each folder, not for each of its pictures
     of_folder = _lay_out(top, {folder for _, folder, _, _ in found if folder})
     fields = ((path, *of_folder[folder], problem, stamp) for path, folder, problem, stamp in found)
     # ImageFile(*fields) does this too, and takes three times as long
-    files = map(tuple.__new__, itertools.repeat(ImageFile), fields)
-    return ImageSet(str(top.resolve()), tuple(files), tuple(sorted(ignored)))
+    return tuple(map(tuple.__new__, itertools.repeat(ImageFile), fields))
 
 
-def _lay_out(top: Path, folders: Collection[str]) -> dict[str, tuple[str | None, str | None]]:
+def _lay_out(top: Path | str, folders: Collection[str]) -> dict[str, tuple[str | None, str | None]]:
     """Tell which label and split each folder stands for."""
     upper = {folder.split(os.sep, 1)[0] for folder in folders}
     names_splits = bool(upper) and all(name.lower() in SPLITS for name in upper)
@@ -177,7 +192,7 @@ def _label_and_split(parts: list[str], names_splits: bool) -> tuple[str | None, 
     return (folders[0] if folders else None), split
 
 
-def _refuse_mixed(top: Path, upper: set[str], folders: Collection[str]) -> None:
+def _refuse_mixed(top: Path | str, upper: set[str], folders: Collection[str]) -> None:
     # one folder called "train" among "bus" and "car" is a class; with folders of its own it is not
     nested = {folder.split(os.sep)[0] for folder in folders if os.sep in folder}
     splits = sorted(name for name in upper if name.lower() in SPLITS and name in nested)
@@ -235,6 +250,34 @@ def _is_picture(name: str, ignored: Counter[str]) -> bool:
     if suffix not in EXTENSIONS:
         ignored[suffix or "(none)"] += 1
     return suffix in EXTENSIONS
+
+
+# --- behind a URL
+
+
+def _read_remote(
+    url: str,
+    root: str | os.PathLike[str] | None,
+    path_column: str,
+    label_column: str | None,
+    split_column: str | None,
+    skip_missing: bool,
+) -> ImageSet:
+    folder, _, name = url.rpartition("/")
+    if name.lower().endswith(".csv"):
+        return _read_csv(url, root or folder, path_column, label_column, split_column, skip_missing)
+    if root is not None:
+        raise BottleneckError(f"--root goes with a CSV file, and {url} is not one")
+    place, ignored = Remote(url), Counter[str]()
+    if os.path.splitext(name)[1].lower() in EXTENSIONS and place.is_file():
+        return ImageSet(folder, (ImageFile(name, stamp=place.look()),))
+    found: list[_Found] = [
+        (path, path.rpartition("/")[0], None, stamp)
+        for path, stamp in place.find().items()
+        if not any(part.startswith(".") for part in path.split("/"))
+        and _is_picture(path.rpartition("/")[2], ignored)
+    ]
+    return ImageSet(url, _files(url, sorted(found, key=itemgetter(0))), tuple(sorted(ignored)))
 
 
 # --- containers
@@ -314,29 +357,31 @@ def _below(folder: str, outer: str) -> str:
 
 
 def _read_csv(
-    file: Path,
-    root: Path,
+    file: Path | str,
+    root: str | os.PathLike[str],
     path_column: str,
     label_column: str | None,
     split_column: str | None,
     skip_missing: bool,
 ) -> ImageSet:
-    if not os.path.isdir(root):
+    if is_url(root):
+        root = clean_url(str(root))
+    elif os.path.isdir(root):
+        root = str(Path(root).resolve())
+    else:
         raise BottleneckError(f"--root {root} is not a folder, or may not be entered")
-    root = root.resolve()
+    content = Remote(str(file)).read() if is_url(file) else _content(Path(file))
     try:
         # utf-8-sig: spreadsheets begin their files with a byte order mark
-        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-            reader = csv.DictReader(lines)
-            header = list(reader.fieldnames or [])
-            label_column = _optional_column(file, header, label_column, "label", "--label-column")
-            split_column = _optional_column(file, header, split_column, "split", "--split-column")
-            _require_column(file, header, path_column, "--path-column")
-            rows = [(reader.line_num, row) for row in reader]
+        text = content.decode("utf-8-sig", errors="surrogateescape")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        header = list(reader.fieldnames or [])
+        label_column = _optional_column(file, header, label_column, "label", "--label-column")
+        split_column = _optional_column(file, header, split_column, "split", "--split-column")
+        _require_column(file, header, path_column, "--path-column")
+        rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise BottleneckError(f"{file} is not a readable CSV file: {error}") from error
-    except OSError as error:
-        raise BottleneckError(f"cannot read {file}: {error.strerror}") from error
 
     files: dict[str, ImageFile] = {}
     lines_of: dict[str, int] = {}
@@ -355,12 +400,40 @@ def _read_csv(
                 f"{file}: lines {lines_of[path]} and {line} give {named!r} different labels or splits"
             )
         lines_of.setdefault(path, line)
-    if not skip_missing:
-        _refuse_missing(file, root, list(files))
-    return ImageSet(str(root), tuple(files.values()))
+    stamps = _stamps(root, files)
+    missing = [path for path, stamp in stamps.items() if stamp is None]
+    missing += [path for path in files if path not in stamps and not _exists(root, path)]
+    if missing and not skip_missing:
+        raise BottleneckError(
+            f"{file} names {len(missing)} of {len(files)} files that do not exist below {root}, the first "
+            f"{missing[0]!r}; say where they are with --root, or go on without them with --skip-missing"
+        )
+    found = (entry._replace(stamp=stamps.get(path)) for path, entry in files.items())
+    return ImageSet(root, tuple(found))
 
 
-def _require_column(file: Path, header: list[str], column: str, option: str) -> None:
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BottleneckError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _exists(root: str, path: str) -> bool:
+    return os.path.lexists(os.path.join(root, path))
+
+
+def _stamps(root: str, paths: Iterable[str]) -> dict[str, Stamp | None]:
+    """Look at those of the files that lie behind URLs; of those that are not there there is None."""
+    distant = [path for path in paths if is_url(root) or is_url(path)]
+    if not distant:
+        return {}
+    from bottleneck.images.remote import look_at
+
+    return look_at(root, distant)
+
+
+def _require_column(file: Path | str, header: list[str], column: str, option: str) -> None:
     if column not in header:
         found = ", ".join(header) or "no header line"
         raise BottleneckError(
@@ -369,7 +442,7 @@ def _require_column(file: Path, header: list[str], column: str, option: str) -> 
 
 
 def _optional_column(
-    file: Path, header: list[str], asked: str | None, usual: str, option: str
+    file: Path | str, header: list[str], asked: str | None, usual: str, option: str
 ) -> str | None:
     if asked is not None:
         _require_column(file, header, asked, option)
@@ -377,12 +450,15 @@ def _optional_column(
     return usual if usual in header else None
 
 
-def _relative(named: str, root: Path) -> str:
+def _relative(named: str, root: str) -> str:
+    if is_url(named) or is_url(root):
+        path = clean_url(named) if is_url(named) else join_url(root, posixpath.normpath(named))
+        return path.removeprefix(f"{root}/")
     path = os.path.normpath(os.path.join(root, named))
     return path[len(str(root)) + 1 :] if path.startswith(f"{root}{os.sep}") else path
 
 
-def _split_of(file: Path, line: int, value: str) -> str | None:
+def _split_of(file: Path | str, line: int, value: str) -> str | None:
     if not value:
         return None
     if value.lower() not in SPLITS:
@@ -390,12 +466,3 @@ def _split_of(file: Path, line: int, value: str) -> str | None:
             f"{file}, line {line}: unknown split {value!r}; expected one of {', '.join(SPLITS)} or nothing"
         )
     return SPLITS[value.lower()]
-
-
-def _refuse_missing(file: Path, root: Path, paths: list[str]) -> None:
-    missing = [path for path in paths if not os.path.lexists(root / path)]
-    if missing:
-        raise BottleneckError(
-            f"{file} names {len(missing)} of {len(paths)} files that do not exist below {root}, the first "
-            f"{missing[0]!r}; say where they are with --root, or go on without them with --skip-missing"
-        )

@@ -4,18 +4,24 @@ import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bottleneck.cache import mirror
 from bottleneck.cache.atomic import new_folder
+from bottleneck.cache.location import name_of
 from bottleneck.cache.recipe import Recipe, refuse_newer
 from bottleneck.errors import BottleneckError
+from bottleneck.remote import is_url
 from bottleneck.runs.metrics import Metrics
 
 FILE_NAME = "run.json"
 # A fine-tuned run's network, from uint8 pixels to probabilities.
 MODEL = "model.keras"
+
+_MEND = "give another folder with --out"
 
 FORMAT = "bottleneck-run"
 VERSION = 1
@@ -185,7 +191,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     file = Path(folder) / FILE_NAME
     if not file.is_file():
         raise BottleneckError(
-            f"no run at {folder} (expected a folder with {FILE_NAME}); "
+            f"no run at {name_of(Path(folder))} (expected a folder with {FILE_NAME}); "
             "make one with: bottleneck fit-head CACHE --head NAME"
         )
     try:
@@ -221,12 +227,50 @@ def free_name(folder: Path, name: str) -> Path:
     return path
 
 
-def new_run(path: Path) -> contextlib.AbstractContextManager[Path]:
-    """Give a folder to write a run into; it takes its name when all of it is there.
+def run_path(place: str | os.PathLike[str]) -> Path:
+    """Name the folder of a run that is being made, for a URL that of its mirror."""
+    return mirror.mirror_folder(str(place)) if is_url(place) else Path(place)
+
+
+def run_folder(place: str | os.PathLike[str]) -> Path:
+    """Give the folder of a run that is there, for a URL after it was fetched.
+
+    Raises
+    ------
+    BottleneckError
+        The URL cannot be reached.
+    """
+    return mirror.local_folder(place)
+
+
+def new_run(place: str | os.PathLike[str]) -> contextlib.AbstractContextManager[Path]:
+    """Give a folder to write a run into; it takes its name, or is sent to the URL, when all of it is there.
 
     Raises
     ------
     BottleneckError
         The name is taken already, or the folder cannot be made.
     """
-    return new_folder(path, "a run", "give another folder with --out")
+    if is_url(place):
+        return mirror.new_remote_folder(str(place), "a run", _MEND, FILE_NAME)
+    return new_folder(Path(place), "a run", _MEND)
+
+
+def refuse_taken(place: str | os.PathLike[str]) -> None:
+    """Refuse to make a run where something is.
+
+    Raises
+    ------
+    BottleneckError
+        So it is, or the URL cannot be written to.
+    """
+    if is_url(place):
+        mirror.refuse_taken(str(place), "a run", _MEND)
+    elif os.path.lexists(place):
+        raise BottleneckError(f"{place} exists already and a run is never overwritten; {_MEND}")
+
+
+def send_run(folder: Path, place: str | os.PathLike[str], leave: Collection[str]) -> None:
+    """Send a finished run to its URL, if it has one, without the files that are not part of it."""
+    if is_url(place):
+        mirror.send_folder(folder, str(place), FILE_NAME, leave)

@@ -17,7 +17,7 @@ from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.images.decode import decode
-from bottleneck.runs.run import TUNED, Run, read_run
+from bottleneck.runs.run import TUNED, Run, read_run, run_folder
 from bottleneck.serve.card import Check, make_card
 from bottleneck.serve.formats import CLASSES_FILE, Format, find_format, names_json
 from bottleneck.serve.graph import Classifier, graph_of, picture_of
@@ -107,14 +107,15 @@ def export(
     (('flower', 'temple'), True)
     """
     kind = find_format(format)
-    known = read_run(run)
+    home = run_folder(run)
+    known = read_run(home)
     with new_folder(Path(out), "an export", "give another OUT") as folder:
         progress("loading", 0, 0)
-        model = graph_of(known, Path(run), weights)
+        model = graph_of(known, home, weights)
         progress("loading", 1, 1)
         classifier = Classifier(model, known.classes, picture_of(known).fit)
         _write(classifier, kind, folder / kind.file, progress)
-        check = _compare(Path(run), known, weights, kind, folder / kind.file, progress)
+        check = _compare(home, known, weights, kind, folder / kind.file, progress)
         (folder / CLASSES_FILE).write_text(names_json(known.classes) + "\n")
         card = make_card(known, kind, check, _versions(kind))
         (folder / CARD).write_text(card, encoding="utf-8")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.features import locate
 from bottleneck.cache.listing import DamagedListingError, Listing, read_listing
 from bottleneck.cache.lock import writer_lock
+from bottleneck.cache.mirror import local_folder
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.rows import OK
 from bottleneck.errors import BottleneckError
@@ -30,7 +31,7 @@ from bottleneck.heads.probabilities import mean_probabilities
 from bottleneck.heads.registry import find_head
 from bottleneck.images.decode import MAX_PIXELS
 from bottleneck.images.source import read_source
-from bottleneck.runs.run import MODEL, TUNED, Run, read_run
+from bottleneck.runs.run import MODEL, TUNED, Run, read_run, run_folder
 from bottleneck.runs.table import class_columns, write_rows, write_table
 
 _log = logging.getLogger("bottleneck")
@@ -140,9 +141,9 @@ def predict(
     Parameters
     ----------
     run : path
-        The run's folder.
+        The run's folder or URL.
     images : path
-        A folder, a CSV or one picture; labels are not looked at.
+        A folder or URL, a CSV or one picture; labels are not looked at.
     cache : path, optional
         A cache to take features from, and to add to what it lacks. Its listing stays as it is.
     weights : str or path, optional
@@ -178,7 +179,8 @@ def predict(
     >>> predictions.classes, predictions.probabilities.shape
     (('flower', 'temple'), (6, 2))
     """
-    known = read_run(run)
+    folder = run_folder(run)
+    known = read_run(folder)
     if plain:
         known = dataclasses.replace(known, predict_views=1)
     found = read_source(images, root=root, path_column=path_column, skip_missing=skip_missing)
@@ -198,10 +200,10 @@ def predict(
             few = min(batch_size, max(len(listing.ok), 1))
             settings = dataclasses.replace(settings, batch_size=few)
         if known.best == TUNED:
-            listing, predicted = _by_network(Path(run), known, place, listing, settings, progress)
+            listing, predicted = _by_network(folder, known, place, listing, settings, progress)
         else:
             listing, predicted = _by_head(
-                Path(run), known, place, listing, weights, settings, progress
+                folder, known, place, listing, weights, settings, progress
             )
     if known.random:
         _log.warning("The base's weights are RANDOM: these predictions are for trying things out.")
@@ -267,7 +269,7 @@ def _by_network(
 @contextlib.contextmanager
 def _place(cache: str | os.PathLike[str] | None) -> Iterator[Path]:
     if cache is not None:
-        yield Path(cache)
+        yield local_folder(cache)
         return
     with tempfile.TemporaryDirectory(prefix="bottleneck-") as folder:
         yield Path(folder)

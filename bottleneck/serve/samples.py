@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from bottleneck.cache.listing import read_listing
+from bottleneck.cache.mirror import local_folder
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.scan import digest_of
 from bottleneck.images.decode import UnreadableImageError, decode
@@ -57,7 +58,7 @@ def _own(run: Run, folder: Path) -> Iterator[bytes]:
             newline="", encoding="utf-8", errors="surrogateescape"
         ) as lines:
             paths = [row[0] for row in csv.reader(lines) if row[2:3] == ["val"]]
-        listing = read_listing(Path(run.cache))
+        listing = read_listing(local_folder(run.cache))
     except (OSError, csv.Error, BottleneckError):
         return
     if listing is None or not paths:
