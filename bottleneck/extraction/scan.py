@@ -127,9 +127,10 @@ def _look(place: Place, file: ImageFile, before: Row | None, retry_failed: bool)
     now = time.time_ns()
     try:
         data = place.read(file.path)
-        settled = mtime_ns < now - _CLOCK_TICK_NS and place.stamp(file.path) == stamp
     except UnreadableImageError as error:
         return row._replace(status=FAILED, reason=str(error))
+    # looked at before it was read: what changes it from here on gives it another time
+    settled = mtime_ns < now - _CLOCK_TICK_NS
     return row._replace(digest=digest_of(data), size=size, mtime_ns=mtime_ns if settled else -1)
 
 
