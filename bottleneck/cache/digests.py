@@ -20,6 +20,18 @@ _WIDTH = 64  # hexadecimal digits of a SHA-256
 
 _NONE = np.uint64(2**64 - 1)
 
+# Odd numbers without a pattern (from SplitMix64, Steele et al. 2014, and the like): digests made up
+# for trials, which differ in their last digits only, get different keys too.
+_FACTORS = np.array(
+    [0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93], np.uint64
+)
+
+
+def _keys(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Make one number of each digest's four."""
+    keys: NDArray[np.uint64] = (words * _FACTORS).sum(axis=1, dtype=np.uint64)
+    return keys
+
 
 class Digests(Sequence[str]):
     """SHA-256 digests in hexadecimal, in a fixed order, and where to find each.
@@ -109,14 +121,12 @@ class Digests(Sequence[str]):
 
     @cached_property
     def _order(self) -> NDArray[np.int64]:
-        """Places in the order of the first words, which are as good as random numbers."""
-        order: NDArray[np.int64] = np.argsort(self.words[:, 0], kind="stable")
-        return order
+        """Places in the order of their keys."""
+        return np.argsort(_keys(self.words), kind="stable")
 
     @cached_property
-    def _keys(self) -> NDArray[np.uint64]:
-        keys: NDArray[np.uint64] = self.words[self._order, 0]
-        return keys
+    def _sorted_keys(self) -> NDArray[np.uint64]:
+        return _keys(self.words)[self._order]
 
     def find(self, others: "Digests") -> NDArray[np.int64]:
         """Tell where each of some others is in these: the first place, or -1.
@@ -128,12 +138,13 @@ class Digests(Sequence[str]):
         found = np.full(len(others), -1, np.int64)
         for start in range(0, len(others), _BLOCK):
             wanted = others.words[start : start + _BLOCK]
-            at = np.searchsorted(self._keys, wanted[:, 0])
+            keys = _keys(wanted)
+            at = np.searchsorted(self._sorted_keys, keys)
             pending = np.arange(len(wanted))
-            # as a rule once: another turn is for digests that agree in their first word
+            # as a rule once: another turn is for different digests of one key
             while len(pending := pending[at[pending] < len(self)]):
                 candidates = self._order[at[pending]]
-                alike = self._keys[at[pending]] == wanted[pending, 0]
+                alike = self._sorted_keys[at[pending]] == keys[pending]
                 equal = alike & (self.words[candidates] == wanted[pending]).all(axis=1)
                 found[start + pending[equal]] = candidates[equal]
                 pending = pending[alike & ~equal]
