@@ -87,6 +87,6 @@ class ExtractReport:
             return what
         spent = dataclasses.asdict(self.stages)
         where = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())
-        shares = ", ".join(f"{name} {count:,}" for name, count in sorted(self.workers.items()))
-        by = f" By worker: {shares}." if shares else ""
+        shares = ", ".join(f"{name} did {count:,}" for name, count in sorted(self.workers.items()))
+        by = f" Workers: {shares}." if shares else ""
         return f"{what}\nTime went to: {where}; held back by {self.held_back_by}. Engine: {self.engine}.{by}"

@@ -274,7 +274,7 @@ def test_processes_of_this_machine_give_what_one_gives(
 ) -> None:
     cache = tmp_path / "cache"
     done = cli("extract", many, "--cache", cache, *OPTIONS, "--cluster", "local:2")
-    assert "By worker: " in done.stdout
+    assert "Workers: " in done.stdout
     assert_same(FeatureCache(cache), here)
 
 
