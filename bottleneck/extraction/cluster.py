@@ -368,7 +368,7 @@ def task_rows(rows: int, most: int, workers: int, batch_seconds: float, settings
     >>> task_rows(10**6, 2048, workers=3, batch_seconds=0.25, settings=settings)
     2048
     >>> task_rows(10_000, 2048, workers=3, batch_seconds=0.25, settings=settings)
-    416
+    432
     >>> task_rows(10_000, 2048, workers=3, batch_seconds=6.0, settings=settings)
     160
     """
