@@ -441,7 +441,9 @@ def _upload(cache: Path, state: State, paths: list[str]) -> None:
             now = _read_state(cache)
             assert now is not None
             sums = now.sums | ({path: found} if found else {})
-            _write_state(cache, State(now.url, now.objects | {path: sent}, sums, now.removed))
+            # the same rows again, in place of a damaged shard of this name
+            removed = tuple(each for each in now.removed if each != path)
+            _write_state(cache, State(now.url, now.objects | {path: sent}, sums, removed))
 
     with ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="send") as threads:
         list(threads.map(upload, paths))

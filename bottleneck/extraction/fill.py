@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def fill(
 ) -> Filled:
     """Compute the features that usable images of a listing lack. Only for who holds the writer's lock.
 
-    Damaged shards count as missing; their files go when what they held is there again. Where a recipe
+    Damaged shards count as missing; their files go when all is ready to compute what they held. Where a recipe
     is `expected`, weights that do not make it are refused before anything is computed. What was done is
     added to the tally as it is done, so that it is right after an interruption too. Where there is a
     `cluster` the base runs there, and is not even built here.
@@ -107,6 +107,8 @@ def fill(
             network = build(taps)
             refuse_other_weights(network.weights_digest, recipes[0], wanted.weights)
         _refuse_full_disk(cache, items, lacking, network)
+        # before anything is sealed: the same rows are the same file, under the same name
+        _remove(damaged)
         of_all = (items, listing.root, cache, lacking)
         if isinstance(network, Network):
             engine = _start(wanted, network, settings, progress)
@@ -114,8 +116,8 @@ def fill(
             _compute(*of_all, engine, settings, tally, progress)
         elif cluster is not None:
             compute(cluster, *of_all, wanted, network, settings, tally, progress)
-    for shard in damaged:
-        forget(shard)
+    else:
+        _remove(damaged)
     if tally.unreadable or tally.undecodable:
         rows = tuple(_with_failure(row, tally) for row in listing.rows)
         listing = Listing(listing.root, rows)
@@ -142,6 +144,11 @@ def find_targets(
             damaged |= found.damaged
             targets.append(Target(own, own.kept(views), found.held))
     return targets, damaged
+
+
+def _remove(damaged: Iterable[Path]) -> None:
+    for shard in damaged:
+        forget(shard)
 
 
 def _refuse_full_disk(
