@@ -176,6 +176,7 @@ def _started(count: int) -> Iterator[Any]:
 def _client(target: Any, name: str) -> Iterator["Client"]:
     from distributed import Client
 
+    logging.getLogger("asyncio").addFilter(_is_no_farewell)
     try:
         client = Client(target, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
@@ -185,6 +186,11 @@ def _client(target: Any, name: str) -> Iterator["Client"]:
         ) from error
     with client:
         yield client
+
+
+def _is_no_farewell(record: logging.LogRecord) -> bool:
+    """Drop what asyncio says of tasks of Dask's that were still waiting when their client ended."""
+    return record.exc_info is None or type(record.exc_info[1]).__name__ != "AllExit"
 
 
 def refuse_blind(
@@ -450,9 +456,13 @@ def _send(
                         take(event)
         raise
     finally:
-        cluster.client.unsubscribe_topic(job.topic)
-        for _, future in running.values():
-            future.release()
+        from distributed.client import ClosedClientError
+
+        # with the scheduler gone there is nobody to tell
+        with contextlib.suppress(ClosedClientError):
+            cluster.client.unsubscribe_topic(job.topic)
+            for _, future in running.values():
+                future.release()
 
 
 def _next(happened: queue.SimpleQueue[Any], cluster: Cluster) -> Any:

@@ -372,7 +372,7 @@ def other_version(folder: Path) -> dict[str, Any]:
 def none_at_all(folder: Path) -> dict[str, Any]:
     empty = folder / "elsewhere" / "bottleneck"
     empty.mkdir(parents=True)
-    (empty / "__init__.py").write_text("__version__ = 'of another package'")
+    (empty / "__init__.py").write_text("raise ImportError('another package of this name')")
     return {"PYTHONPATH": str(empty.parent)}
 
 

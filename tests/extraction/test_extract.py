@@ -49,6 +49,7 @@ def test_the_report_adds_up(few_images: Path, tmp_path: Path) -> None:
         "stages",
         "held_back_by",
         "engine",
+        "workers",
     }
 
 
