@@ -32,8 +32,9 @@ class Store:
         first that fits and is not used up counts.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, at_once: int = 64) -> None:
         self._behind = port
+        self._room = threading.Semaphore(at_once)
         self.asked: list[str] = []
         self.faults: list[list[Any]] = []
         self.stalled = threading.Event()
@@ -92,10 +93,12 @@ class Store:
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
-        behind = http.client.HTTPConnection("127.0.0.1", self._behind)
-        behind.request(request.command, request.path, body, dict(request.headers))
-        response = behind.getresponse()
-        content = response.read()
+        with self._room:
+            behind = http.client.HTTPConnection("127.0.0.1", self._behind)
+            behind.request(request.command, request.path, body, dict(request.headers))
+            response = behind.getresponse()
+            content = response.read()
+            behind.close()
         request.send_response(response.status)
         for name, value in response.getheaders():
             if name.lower() not in (
@@ -110,7 +113,6 @@ class Store:
         request.send_header("Content-Length", length or str(len(content)))
         request.end_headers()
         request.wfile.write(content)
-        behind.close()
 
     def _straight(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         """Ask the server itself, past the proxy and its faults."""
@@ -173,16 +175,42 @@ main(sys.argv[1:])
 @contextlib.contextmanager
 def running_store(names: Sequence[str] = ()) -> Iterator[Store]:
     """Start a server; objects of these names are in its bucket ``filled``."""
+    program = [sys.executable, "-c", _SERVE, "-H", "127.0.0.1", "-p"]
+    with _serving(program, "\n".join(names)) as port:
+        yield Store(port)
+
+
+@contextlib.contextmanager
+def running_google_store(bucket: str) -> Iterator[Store]:
+    """Start a server of Google's kind, with a bucket. What to reach it with is in `environment`."""
+    program = [str(Path(sys.executable).with_name("gcp-storage-emulator")), "start", "--in-memory"]
+    options = ["--host", "127.0.0.1", "--default-bucket", bucket, "--port"]
+    with _serving([*program, *options], "") as port:
+        # it takes one request after another, and keeps few waiting
+        store = Store(port, at_once=4)
+        store.url = f"gs://{bucket}"
+        store.environment = {
+            "STORAGE_EMULATOR_HOST": store.endpoint,
+            # the server speaks HTTP, not gRPC
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+            # there is no machine of Google's to ask for credentials
+            "NO_GCE_CHECK": "true",
+        }
+        yield store
+
+
+@contextlib.contextmanager
+def _serving(program: list[str], said: str) -> Iterator[int]:
+    """Run a server, whose last option is its port, until the block ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", _SERVE, "-H", "127.0.0.1", "-p", str(port)]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, text=True
+        [*program, str(port)], stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, text=True
     ) as server:
         assert server.stdin is not None
-        server.stdin.write("\n".join(names))
+        server.stdin.write(said)
         server.stdin.close()
         try:
             deadline = time.monotonic() + 60
@@ -192,6 +220,6 @@ def running_store(names: Sequence[str] = ()) -> Iterator[Store]:
                 assert server.poll() is None
                 assert time.monotonic() < deadline, "the server does not answer"
                 time.sleep(0.05)
-            yield Store(port)
+            yield port
         finally:
             server.kill()

@@ -69,6 +69,16 @@ def test_who_has_no_access_is_told_so_at_once_and_no_secret(store: Store) -> Non
     assert SECRET not in str(raised.value)
 
 
+def test_what_was_put_or_changed_since_a_listing_is_seen(store: Store) -> None:
+    place = Remote(store.url)
+    store.put(f"{store.url}/x/a.jpg", b"content")
+    before = place.find()["x/a.jpg"]
+    store.put(f"{store.url}/x/a.jpg", b"another")
+    store.put(f"{store.url}/x/b.jpg", b"content")
+    assert place.look("x/a.jpg") != before == place.look("x/b.jpg")
+    assert Remote(f"{store.url}/x/b.jpg").is_file()
+
+
 def test_the_version_of_an_object_follows_its_content_and_lies_in_the_past(store: Store) -> None:
     import time
 

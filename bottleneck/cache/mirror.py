@@ -16,23 +16,32 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import h5py
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from bottleneck.cache.atomic import new_folder, write_atomically
+from bottleneck.cache.atomic import TEMPORARY, new_folder, write_atomically
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.location import STATE
-from bottleneck.cache.shard import check_shard, shard_keys, shard_paths
+from bottleneck.cache.quantised import quantised_paths
+from bottleneck.cache.shard import (
+    DamagedShardError,
+    Shard,
+    check_shard,
+    read_shard,
+    shard_keys,
+    shard_paths,
+)
 from bottleneck.errors import BottleneckError
 from bottleneck.remote import GoneError, Object, Remote, RemoteError, clean_url, is_url
+from bottleneck.remote_file import RemoteFile
 
 _log = logging.getLogger("bottleneck")
 
@@ -167,6 +176,31 @@ def fetch_shards(folder: Path) -> None:
         list(threads.map(lambda path: _fetch(remote, path, state.objects[path], cache), absent))
 
 
+def open_shard(path: Path) -> Shard:
+    """Read a shard, checked to the byte; a copy that was damaged here is fetched again.
+
+    Raises
+    ------
+    DamagedShardError
+        It is no copy, or what it is a copy of is damaged too.
+    BottleneckError
+        It cannot be fetched, or is of a newer format.
+    """
+    try:
+        return read_shard(path)
+    except DamagedShardError:
+        cache = path.parents[2]
+        state, name = _read_state(cache), path.relative_to(cache).as_posix()
+        if state is None or name not in state.objects:
+            raise
+    with FileLock(path.parent / _FETCHING):
+        _log.warning("The copy %s is damaged and fetched again.", path)
+        # whoever has it mapped keeps what was mapped
+        path.unlink(missing_ok=True)
+        _fetch(Remote(state.url), name, state.objects[name], cache)
+    return read_shard(path)
+
+
 def _fetch(remote: Remote, path: str, known: Object, cache: Path) -> None:
     """Fetch a shard in parts, going on where an earlier attempt ended; it counts when it is whole."""
     target = cache / path
@@ -181,13 +215,12 @@ def _fetch(remote: Remote, path: str, known: Object, cache: Path) -> None:
                 file.write(remote.read(path))
             while (start := file.tell()) < known.size:
                 file.write(remote.read(path, start, min(start + _PART, known.size)))
-        whole = partial.with_name(target.name)
         if not again:
             try:
                 check_shard(partial, target.name)
             except BottleneckError:
                 continue
-        partial.rename(whole)  # if it is still not right, whoever reads it says so
+        partial.rename(target)  # if it is still not right, whoever reads it says so
         return
 
 
@@ -211,7 +244,9 @@ def absent_keys(folder: Path) -> Iterator[tuple[str, Digests, NDArray[np.uint16]
             if shard_keys(digests.texts(), views) in name:
                 return name, digests, views
         try:
-            with h5py.File(_Parts(remote, path, state.objects[path].size), "r") as file:
+            with h5py.File(
+                RemoteFile(remote, path, state.objects[path]).open("rb", _HEAD), "r"
+            ) as file:
                 digests, views = Digests.from_ascii(file["digests"][:]), file["views"][:]
         except (OSError, KeyError, ValueError):
             digests, views = Digests.of([]), np.zeros(0, np.uint16)
@@ -231,41 +266,6 @@ def absent_bytes(folder: Path) -> int:
     """Tell how many bytes those shards have that are not here."""
     state = _read_state(folder.parents[1])
     return sum(state.objects[path].size for path in _absent(state, folder)) if state else 0
-
-
-class _Parts(io.RawIOBase):
-    """An object read in parts, as a file: as much as is asked for, and a bit more each time."""
-
-    def __init__(self, remote: Remote, path: str, size: int) -> None:
-        self._remote, self._path, self._size = remote, path, size
-        self._place = self._start = 0
-        # here, for HDF5 lets one thread at a time read
-        self._part = remote.read(path, 0, min(_HEAD, size))
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place}.get(whence, self._size)
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        end = min(self._place + len(buffer), self._size)
-        if not self._start <= self._place <= end <= self._start + len(self._part):
-            self._start = self._place
-            self._part = self._remote.read(
-                self._path, self._place, min(max(end, self._place + _HEAD), self._size)
-            )
-        found = self._part[self._place - self._start : end - self._start]
-        buffer[: len(found)] = found
-        self._place += len(found)
-        return len(found)
 
 
 def _refresh(folder: Path, known: State) -> State:
@@ -412,12 +412,10 @@ def _send(cache: Path) -> None:
         _send_shards(cache)
         state = _read_state(cache)
         assert state is not None
+        send_graphs(cache)
         small = [str(path.relative_to(cache)) for path in cache.glob("features/*/recipe.json")]
         for some in (small, ["listing.h5"]):
-            changed = [
-                path for path in some if _sum(cache / path) not in (None, state.sums.get(path))
-            ]
-            _upload(cache, state, changed)
+            _upload_changed(cache, some)
         for path in state.removed:
             Remote(state.url).remove(path)
         with FileLock(cache / _FETCHING):
@@ -430,23 +428,65 @@ def _send(cache: Path) -> None:
         ) from error
 
 
+def send_graphs(cache: Path) -> None:
+    """Send quantised graphs to where the cache is, if this is a mirror: features are of no use without them."""
+    _upload_changed(cache, [str(path.relative_to(cache)) for path in quantised_paths(cache)])
+
+
+def _upload_changed(cache: Path, paths: list[str]) -> None:
+    state = _read_state(cache)
+    if state is not None:
+        changed = [path for path in paths if _sum(cache / path) not in (None, state.sums.get(path))]
+        _upload(cache, state, changed)
+
+
 def _upload(cache: Path, state: State, paths: list[str]) -> None:
     remote = Remote(state.url)
 
     def upload(path: str) -> None:
-        found = _sum(cache / path) if not _is_shard(path) else None
+        found = None if _is_shard(path) else _sum(cache / path)
         remote.upload(cache / path, path)
-        sent = remote.look(path)
-        with FileLock(cache / _FETCHING):
-            now = _read_state(cache)
-            assert now is not None
-            sums = now.sums | ({path: found} if found else {})
-            # the same rows again, in place of a damaged shard of this name
-            removed = tuple(each for each in now.removed if each != path)
-            _write_state(cache, State(now.url, now.objects | {path: sent}, sums, removed))
+        note_sent(cache, {path: remote.look(path)}, {path: found} if found else {})
 
     with ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="send") as threads:
         list(threads.map(upload, paths))
+
+
+def note_sent(
+    cache: Path, sent: Mapping[str, Object], sums: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Take down in a mirror what has arrived where the cache is, sent from here or by somebody else."""
+    with FileLock(cache / _FETCHING):
+        now = _read_state(cache)
+        assert now is not None
+        # the same rows again, in place of a damaged shard of this name
+        removed = tuple(each for each in now.removed if each not in sent)
+        state = State(now.url, {**now.objects, **sent}, {**now.sums, **sums}, removed)
+        _write_state(cache, state)
+
+
+def send_shards(folder: Path, url: str) -> dict[str, Object]:
+    """Send the shards in a folder to a cache behind a URL, for whom its mirror is elsewhere.
+
+    Returns
+    -------
+    dict of str to Object
+        What is to be noted in the mirror, see `note_sent`.
+
+    Raises
+    ------
+    RemoteError
+        One cannot be sent.
+    """
+    remote = Remote(url)
+
+    def send(file: Path) -> tuple[str, Object]:
+        path = file.relative_to(folder).as_posix()
+        remote.upload(file, path)
+        return path, remote.look(path)
+
+    with ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="send") as threads:
+        return dict(threads.map(send, folder.glob("features/*/shard-*.h5")))
 
 
 def _claim(remote: Remote, cache: Path) -> None:
@@ -454,7 +494,12 @@ def _claim(remote: Remote, cache: Path) -> None:
     me = {"host": socket.gethostname(), "mirror": str(cache)}
     try:
         who = json.loads(remote.read(HOLDER))
-        if who["host"] != me["host"] or who["mirror"] != me["mirror"]:
+        if who == me:
+            # we were killed: what is unfinished there is ours
+            for path in remote.find():
+                if path.rpartition("/")[2].startswith(TEMPORARY):
+                    remote.remove(path)
+        else:
             _log.warning(
                 "%s is being written on %s too, or was when its writer was killed. Features of both are kept; of the "
                 "two listings the later stays.",
@@ -464,9 +509,7 @@ def _claim(remote: Remote, cache: Path) -> None:
         pass
     except (ValueError, KeyError, TypeError):
         _log.warning("%s/%s is damaged and is written again.", remote.url, HOLDER)
-    file = cache / ".claim.json"
-    write_atomically(file, json.dumps(me).encode())
-    remote.upload(file, HOLDER)
+    remote.write(json.dumps(me).encode(), HOLDER)
 
 
 @contextlib.contextmanager

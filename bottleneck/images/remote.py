@@ -1,12 +1,16 @@
 """Pictures behind a URL: an object store, a web server, an archive that lies there."""
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from bottleneck.errors import BottleneckError
+from bottleneck.images.containers.container import find_member, open_container
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.place import Stamp
 from bottleneck.remote import REQUESTS, GoneError, Remote, RemoteError, is_url
+from bottleneck.remote_file import RemoteFile
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,9 @@ class RemoteFolder:
 
     root: str
     _elsewhere: dict[str, Remote] = field(default_factory=dict, compare=False)
+    _files: dict[str, RemoteFile | None] = field(default_factory=dict, compare=False)
+    # of many threads one opens a container, and the others find it open
+    _opening: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def where(self, path: str) -> tuple[Remote, str]:
         """Tell which folder holds a path, and under what name."""
@@ -26,16 +33,38 @@ class RemoteFolder:
 
     def read(self, path: str) -> bytes:
         """Read an object, again where a fault may pass, see `Place.read`."""
-        place, name = self.where(path)
         try:
+            inner = self._inner(path)
+            if inner is not None:
+                with self._opening:
+                    container = open_container(inner[0])
+                return container.read(inner[1])
+            place, name = self.where(path)
             return place.read(name)
         except RemoteError as error:
             raise UnreadableImageError(error.reason) from error
+        except BottleneckError as error:
+            raise UnreadableImageError(str(error)) from error
+
+    def _inner(self, path: str) -> tuple[RemoteFile, str] | None:
+        """Tell which container a path leads into, if one lies there, and to which of its members."""
+        inner = None if is_url(path) else find_member(path)
+        if inner is None:
+            return None
+        with self._opening:
+            if inner[0] not in self._files:
+                file = RemoteFile(self.where("")[0], inner[0])
+                self._files[inner[0]] = file if file.is_file() else None
+        file_there = self._files[inner[0]]
+        return None if file_there is None else (file_there, inner[1])
 
     def stamp(self, path: str) -> Stamp:
         """Ask for an object's size and version, see `Place.stamp`."""
-        place, name = self.where(path)
         try:
+            inner = self._inner(path)
+            if inner is not None:
+                return inner[0].found
+            place, name = self.where(path)
             return place.look(name)
         except RemoteError as error:
             raise UnreadableImageError(error.reason) from error

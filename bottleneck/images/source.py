@@ -6,17 +6,18 @@ import itertools
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from bottleneck.errors import BottleneckError
-from bottleneck.images.containers.container import is_container, open_container
+from bottleneck.images.containers.container import is_container, open_container, stamp_of
 from bottleneck.images.names import EXTENSIONS, SPLITS, split_in
 from bottleneck.images.place import Stamp
 from bottleneck.remote import Remote, clean_url, is_url, join_url
+from bottleneck.remote_file import RemoteFile
 
 
 class ImageFile(NamedTuple):
@@ -268,16 +269,35 @@ def _read_remote(
         return _read_csv(url, root or folder, path_column, label_column, split_column, skip_missing)
     if root is not None:
         raise BottleneckError(f"--root goes with a CSV file, and {url} is not one")
+    if is_container(name) and Remote(url).is_file():
+        return ImageSet(folder, tuple(_members(RemoteFile(Remote(folder), name), name)))
     place, ignored = Remote(url), Counter[str]()
     if os.path.splitext(name)[1].lower() in EXTENSIONS and place.is_file():
-        return ImageSet(folder, (ImageFile(name, stamp=place.look()),))
-    found: list[_Found] = [
-        (path, path.rpartition("/")[0], None, stamp)
+        return ImageSet(folder, (ImageFile(name, stamp=_telling(place.look())),))
+    there = {
+        path: stamp
         for path, stamp in place.find().items()
         if not any(part.startswith(".") for part in path.split("/"))
-        and _is_picture(path.rpartition("/")[2], ignored)
+    }
+    found: list[_Found] = [
+        (path, path.rpartition("/")[0], None, _telling(stamp))
+        for path, stamp in there.items()
+        if _is_picture(path.rpartition("/")[2], ignored)
     ]
-    return ImageSet(url, _files(url, sorted(found, key=itemgetter(0))), tuple(sorted(ignored)))
+    passed = tuple(sorted(ignored))
+    if found:
+        return ImageSet(url, _files(url, sorted(found, key=itemgetter(0))), passed)
+    within = {
+        path: RemoteFile(place, path, stamp)
+        for path, stamp in sorted(there.items())
+        if is_container(path)
+    }
+    return ImageSet(url, _members_of_all(within), passed)
+
+
+def _telling(stamp: Stamp | None) -> Stamp | None:
+    """Pass over what says nothing of the content: an index of a web server names files, and no more."""
+    return None if stamp is None or stamp[1] == -1 else stamp
 
 
 # --- containers
@@ -295,33 +315,38 @@ def _read_containers(top: Path, ignored: tuple[str, ...]) -> ImageSet:
         if is_container(name) and not name.startswith(".")
     )
     root = top.resolve()
+    files = _members_of_all({path: root / path for path in within})
+    return ImageSet(str(root), files, ignored)
+
+
+def _members_of_all(within: Mapping[str, Path | RemoteFile]) -> tuple[ImageFile, ...]:
+    """Give the pictures of several containers; one that cannot be read is a failed picture of its name."""
     files: list[ImageFile] = []
     refusals: list[BottleneckError] = []
-    for path in within:
+    for path, file in within.items():
         try:
-            files += _members(root, path)
+            files += _members(file, path)
         except BottleneckError as error:
             refusals.append(error)
             files.append(ImageFile(path, problem=str(error)))
     if refusals and len(refusals) == len(within):
         raise refusals[0]
-    return ImageSet(str(root), tuple(files), ignored)
+    return tuple(files)
 
 
 def _read_container(place: Path) -> ImageSet:
-    root = place.parent.resolve()
-    return ImageSet(str(root), tuple(_members(root, place.name)))
+    file = place.parent.resolve() / place.name
+    return ImageSet(str(file.parent), tuple(_members(file, place.name)))
 
 
-def _members(root: Path, path: str) -> Iterator[ImageFile]:
+def _members(file: Path | RemoteFile, path: str) -> Iterator[ImageFile]:
     """Give the pictures of a container, as if it were the folder they lie in."""
     try:
-        found = (root / path).stat()
-        container = open_container(root / path)
+        stamp = stamp_of(file)
+        container = open_container(file)
         members = container.members()
     except OSError as error:
-        raise BottleneckError(f"cannot read {root / path}: {error.strerror or error}") from error
-    stamp = (found.st_size, found.st_mtime_ns)
+        raise BottleneckError(f"cannot read {file}: {error.strerror or error}") from error
     folders = {
         # what has its label elsewhere lies in no class folder
         member.name: "" if member.label else member.name.rpartition("/")[0]
@@ -329,7 +354,7 @@ def _members(root: Path, path: str) -> Iterator[ImageFile]:
         if container.folders
     }
     outer = _outer_folder(set(folders.values()))
-    of_folder = _lay_out(root / path, {_below(folder, outer) for folder in folders.values()} - {""})
+    of_folder = _lay_out(str(file), {_below(folder, outer) for folder in folders.values()} - {""})
     of_name = split_in(path)
     for member in members:
         label, split = of_folder[_below(folders.get(member.name, ""), outer)]
@@ -408,7 +433,7 @@ def _read_csv(
             f"{file} names {len(missing)} of {len(files)} files that do not exist below {root}, the first "
             f"{missing[0]!r}; say where they are with --root, or go on without them with --skip-missing"
         )
-    found = (entry._replace(stamp=stamps.get(path)) for path, entry in files.items())
+    found = (entry._replace(stamp=_telling(stamps.get(path))) for path, entry in files.items())
     return ImageSet(root, tuple(found))
 
 

@@ -83,6 +83,7 @@ def test_pictures_and_cache_on_a_server_give_what_they_give_here(
     store.put_folder(images, f"{store.url}/photos")
     report = extract(f"{store.url}/photos", f"{store.url}/caches/photos", **SMALL)
     assert (report.computed, report.failed) == (40, 0)
+    assert store.count(r"GET .*\.jpg") == 40  # each once
     assert report.cache == f"{store.url}/caches/photos"
     keys = store.keys(f"{store.url}/caches")
     assert [key.rpartition("/")[2][:6] for key in keys] == ["recipe", "shard-", "listin"]
@@ -109,7 +110,7 @@ def test_a_picture_that_changed_is_computed_and_the_others_are_not_read(
     store.asked.clear()
     report = extract(f"{store.url}/photos", f"{store.url}/cache", **SMALL)
     assert report.computed == 1
-    assert store.count(r"GET .*\.jpg") == store.count("GET .*flower/00.jpg") == 2
+    assert store.count(r"GET .*\.jpg") == store.count("GET .*flower/00.jpg") == 1
 
 
 def test_a_read_that_fails_for_good_is_that_pictures_reason_and_one_that_passes_is_none(
@@ -212,6 +213,29 @@ def test_a_damaged_shard_there_is_named_and_repaired_there(
     other_machine(monkeypatch, tmp_path)
     assert not verify(FeatureCache(there)).damages
     assert_same(FeatureCache(there), FeatureCache(here))
+
+
+@pytest.mark.parametrize("use", ["load", "extract", "verify"])
+def test_a_copy_damaged_here_is_fetched_again_and_nothing_is_computed(
+    there: str, here: Path, store: Store, images: Path, caplog: pytest.LogCaptureFixture, use: str
+) -> None:
+    cache = FeatureCache(there)
+    cache.load()
+    [copy] = cache.path.rglob("shard-*.h5")
+    content = bytearray(copy.read_bytes())
+    content[-1] ^= 1
+    copy.write_bytes(content)
+    store.asked.clear()
+    if use == "load":
+        assert_same(FeatureCache(there), FeatureCache(here))
+    elif use == "extract":
+        assert extract(images, there, **SMALL).computed == 0
+    else:
+        assert not verify(FeatureCache(there)).damages
+    assert store.count("GET .*shard-") == 1
+    assert store.count("PUT .*shard-") == 0
+    assert "is damaged and fetched again" in caplog.text
+    assert copy.read_bytes() == next(here.rglob("shard-*.h5")).read_bytes()
 
 
 def test_what_is_pruned_is_removed_there_too(

@@ -5,7 +5,6 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import BottleneckError
-from bottleneck.images.containers.container import Member, no_such_member, not_readable
+from bottleneck.images.containers.container import File, Member, no_such_member, not_readable
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.names import split_in
 from bottleneck.images.ppm import as_ppm, is_pixels
@@ -33,7 +32,7 @@ class _Arrays:
     folders = False
 
     def __init__(
-        self, file: Path, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+        self, file: File, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
     ) -> None:
         self._file = file
         self._pictures = {
@@ -108,7 +107,7 @@ class Npz(_Arrays):
 
     Parameters
     ----------
-    file : Path
+    file : Path or RemoteFile
 
     Raises
     ------
@@ -116,11 +115,11 @@ class Npz(_Arrays):
         It is no such file, or has no array of pictures.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: File) -> None:
         self._reading = threading.Lock()
         self._read: dict[str, NDArray[Any]] = {}
         try:
-            self._content = np.load(file, allow_pickle=False)
+            self._content = np.load(file.open("rb"), allow_pickle=False)
             shapes = {
                 name: (shape, dtype)
                 for name in self._content.files
@@ -154,7 +153,7 @@ class Hdf5(_Arrays):
 
     Parameters
     ----------
-    file : Path
+    file : Path or RemoteFile
 
     Raises
     ------
@@ -162,7 +161,7 @@ class Hdf5(_Arrays):
         It is no such file, or has no dataset of pictures.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: File) -> None:
         try:
             # through a file of Python's: HDF5 would take a lock, or mind one of somebody else
             self._content = h5py.File(file.open("rb"), "r")

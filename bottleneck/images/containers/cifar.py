@@ -7,13 +7,12 @@ References
 
 import pickle
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.images.containers.container import Member, no_such_member, not_readable
+from bottleneck.images.containers.container import File, Member, no_such_member, not_readable
 from bottleneck.images.ppm import as_ppm
 
 _SIDE = 32
@@ -37,7 +36,7 @@ class Cifar:
 
     Parameters
     ----------
-    file : Path
+    file : Path or RemoteFile
 
     Raises
     ------
@@ -47,7 +46,7 @@ class Cifar:
 
     folders = False
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: File) -> None:
         planes, labels = _read_binary(file) if file.suffix == ".bin" else _read_python(file)
         self._pixels = planes.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
         names = _class_names(file.parent)
@@ -65,8 +64,8 @@ class Cifar:
         return as_ppm(np.ascontiguousarray(self._pixels[int(name)]))
 
 
-def _read_binary(file: Path) -> tuple[NDArray[np.uint8], list[int]]:
-    content = np.fromfile(file, np.uint8)
+def _read_binary(file: File) -> tuple[NDArray[np.uint8], list[int]]:
+    content = np.frombuffer(file.read_bytes(), np.uint8)
     if not len(content) or len(content) % (1 + _PIXELS):
         raise not_readable(
             file,
@@ -77,7 +76,7 @@ def _read_binary(file: Path) -> tuple[NDArray[np.uint8], list[int]]:
     return rows[:, 1:], rows[:, 0].tolist()
 
 
-def _read_python(file: Path) -> tuple[NDArray[np.uint8], list[int]]:
+def _read_python(file: File) -> tuple[NDArray[np.uint8], list[int]]:
     try:
         content = _unpickle(file)
         planes = np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, _PIXELS)
@@ -90,7 +89,7 @@ def _read_python(file: Path) -> tuple[NDArray[np.uint8], list[int]]:
     return planes, labels
 
 
-def _class_names(folder: Path) -> list[str]:
+def _class_names(folder: File) -> list[str]:
     text, pickled = folder / "batches.meta.txt", folder / "batches.meta"
     if text.is_file():
         return text.read_text("utf-8").split()
@@ -111,7 +110,7 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _unpickle(file: Path) -> dict[bytes, Any]:
+def _unpickle(file: File) -> dict[bytes, Any]:
     with file.open("rb") as raw:
         content = _Unpickler(raw, encoding="bytes").load()
     if not isinstance(content, dict):

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from bottleneck.errors import BottleneckError
 from bottleneck.images.decode import UnreadableImageError
+from bottleneck.remote_file import RemoteFile
 
 
 class Member(NamedTuple):
@@ -74,6 +75,13 @@ _INNER = re.compile(
 
 # Containers kept open: a few for each thread that reads, for pictures are read in their order.
 _OPEN = 32
+# To know what lies where in these takes many requests, so they are kept as long as they are needed: a megabyte or
+# two each.
+_INDEXED = (".tar", ".zip")
+_INDICES = 256
+
+# A container's file: here, or behind a URL.
+File = Path | RemoteFile
 
 
 def is_container(name: str) -> bool:
@@ -100,7 +108,7 @@ def find_member(path: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
-def open_container(file: Path) -> Container:
+def open_container(file: File) -> Container:
     """Open a container, or take it again where its file has not changed.
 
     Raises
@@ -110,18 +118,29 @@ def open_container(file: Path) -> Container:
     OSError
         It may not be read, or is gone.
     """
+    kept = isinstance(file, RemoteFile) and file.suffix.lower() in _INDEXED
+    return (_open_index if kept else _open)(file, *stamp_of(file))
+
+
+def stamp_of(file: File) -> tuple[int, int]:
+    """Tell size and time of modification, or version, of a container: its pictures change with it."""
+    if isinstance(file, RemoteFile):
+        return file.found
     found = file.stat()
-    return _open(file, found.st_size, found.st_mtime_ns)
+    return found.st_size, found.st_mtime_ns
 
 
 @functools.lru_cache(maxsize=_OPEN)
-def _open(file: Path, size: int, mtime_ns: int) -> Container:  # noqa: ARG001 - another file is opened anew
+def _open(file: File, size: int, version: int) -> Container:  # noqa: ARG001 - another file is opened anew
     where = _CLASSES.get(file.suffix.lower(), "cifar:Cifar")
     module, name = where.split(":")
-    kind: Callable[[Path], Container] = getattr(
+    kind: Callable[[File], Container] = getattr(
         import_module(f"bottleneck.images.containers.{module}"), name
     )
     return kind(file)
+
+
+_open_index = functools.lru_cache(maxsize=_INDICES)(_open.__wrapped__)
 
 
 def no_such_member(name: str) -> UnreadableImageError:
@@ -129,7 +148,7 @@ def no_such_member(name: str) -> UnreadableImageError:
     return UnreadableImageError(f"the container has no {name!r} any more")
 
 
-def not_readable(file: Path, kind: str, error: object) -> BottleneckError:
+def not_readable(file: File, kind: str, error: object) -> BottleneckError:
     """Say that a file is not what its name says."""
     text = " ".join(str(error).split())
     return BottleneckError(f"{file} is not a readable {kind}: {text}")

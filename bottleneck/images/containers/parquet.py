@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bottleneck.errors import BottleneckError
-from bottleneck.images.containers.container import Member, no_such_member, not_readable
+from bottleneck.images.containers.container import File, Member, no_such_member, not_readable
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.files import read_bytes
 from bottleneck.images.names import SPLITS
@@ -16,6 +16,10 @@ from bottleneck.images.names import SPLITS
 _IMAGES = ("image", "img", "jpg", "png")
 _LABELS = ("label", "labels", "fine_label", "class", "cls")
 _SPLITS = ("split",)
+
+# Bytes of one behind a URL that are asked for at once, where it is less than all the pictures of a group of rows:
+# its footer, and the labels, which lie between those.
+_BLOCK = 2**18
 
 # What a damaged file, or one not read before, makes pyarrow raise besides its own ArrowException.
 _FAULTS = (OSError, ValueError, KeyError, NotImplementedError)
@@ -29,7 +33,7 @@ class Parquet:
 
     Parameters
     ----------
-    file : Path
+    file : Path or RemoteFile
 
     Raises
     ------
@@ -39,7 +43,7 @@ class Parquet:
 
     folders = False
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: File) -> None:
         try:
             import pyarrow
             import pyarrow.parquet
@@ -50,7 +54,9 @@ class Parquet:
         self._file = file
         self._faults = (pyarrow.ArrowException, *_FAULTS)
         try:
-            self._table = pyarrow.parquet.ParquetFile(file, memory_map=True)
+            self._table = pyarrow.parquet.ParquetFile(
+                file if isinstance(file, Path) else file.open("rb", _BLOCK), memory_map=True
+            )
         except self._faults as error:
             raise not_readable(file, "Parquet file", error) from error
         self._schema = self._table.schema_arrow
@@ -93,7 +99,8 @@ class Parquet:
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, str):
-            return read_bytes(self._file.parent / value)
+            beside = self._file.parent / value
+            return read_bytes(beside) if isinstance(beside, Path) else beside.read_bytes()
         if not isinstance(value, bytes):
             raise UnreadableImageError(f"row {row} of {self._file.name} has no picture")
         return value

@@ -8,14 +8,15 @@ References
 .. [1] Aizman, Maltby and Breuel 2019, High Performance I/O For Large Scale Deep Learning.
 """
 
+import io
 import json
 import tarfile
 import threading
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from bottleneck.images.containers.container import Member, no_such_member, not_readable
+from bottleneck.images.containers.container import File, Member, no_such_member, not_readable
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.names import is_picture
 
@@ -42,7 +43,7 @@ class Tar:
 
     Parameters
     ----------
-    file : Path
+    file : Path or RemoteFile
 
     Raises
     ------
@@ -52,10 +53,11 @@ class Tar:
 
     folders = True
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: File) -> None:
         self._raw = file.open("rb")
         self._reading = threading.Lock()
-        self._length = file.stat().st_size
+        self._length = self._raw.seek(0, io.SEEK_END)
+        self._raw.seek(0)
         self._entries: dict[str, _Entry] = {}
         self._cut = ""
         try:

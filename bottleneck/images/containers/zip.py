@@ -3,9 +3,8 @@
 import zipfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
-from bottleneck.images.containers.container import Member, no_such_member, not_readable
+from bottleneck.images.containers.container import File, Member, no_such_member, not_readable
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.names import is_picture
 
@@ -20,7 +19,7 @@ class Zip:
 
     Parameters
     ----------
-    file : Path
+    file : Path or RemoteFile
 
     Raises
     ------
@@ -30,9 +29,9 @@ class Zip:
 
     folders = True
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: File) -> None:
         try:
-            self._archive = zipfile.ZipFile(file)
+            self._archive = zipfile.ZipFile(file.open("rb"))
         except zipfile.BadZipFile as error:
             raise not_readable(file, "zip file", error) from error
         self._entries = {each.filename: each for each in self._archive.infolist()}
