@@ -26,17 +26,28 @@ def load_keras() -> Any:
         if keras.backend.backend() == "tensorflow":
             import tensorflow
 
-            tensorflow.config.list_physical_devices()  # the search for a GPU chatters too
+            # the search for a GPU chatters too
+            for gpu in tensorflow.config.list_physical_devices("GPU"):
+                # it would take all of its memory at once, from whoever else is there
+                with contextlib.suppress(RuntimeError):  # somebody has begun to use it
+                    tensorflow.config.experimental.set_memory_growth(gpu, True)
     return keras
 
 
 def has_gpu() -> bool:
-    """Whether Keras's backend is TensorFlow and finds a GPU."""
-    if load_keras().backend.backend() != "tensorflow":
-        return False
-    import tensorflow
+    """Whether Keras's backend finds a GPU."""
+    backend = load_keras().backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
 
-    return bool(tensorflow.config.list_physical_devices("GPU"))
+        return bool(tensorflow.config.list_physical_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        return bool(jax.default_backend() == "gpu")
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 @contextlib.contextmanager

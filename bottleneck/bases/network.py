@@ -2,7 +2,8 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -33,11 +34,17 @@ class Network:
     taps : tuple of str
     weights_digest : str
         SHA-256 of the base's tensors, see `bottleneck.bases.weights.tensor_digest`.
+    precision : {"float32", "bfloat16", "float16"}
+        What the base computes in.
+    again : callable
+        Builds the same network in another precision.
     """
 
     model: Any
     taps: tuple[str, ...]
     weights_digest: str
+    precision: Precision
+    again: Callable[[Precision], "Network"]
 
     @property
     def feature_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -102,7 +109,8 @@ def build_network(
     pixels = keras.Input((image_size, image_size, 3), dtype="uint8")
     maps = keras.tree.flatten(frozen(preprocess(pixels, base.preprocessing), training=False))
     features = [pool_map(base, *each, pool) for each in zip(taps, maps, strict=True)]
-    return Network(keras.Model(pixels, features), taps, digest)
+    again = functools.partial(build_network, base, weights, taps, pool, image_size)
+    return Network(keras.Model(pixels, features), taps, digest, precision, again)
 
 
 @contextlib.contextmanager

@@ -85,7 +85,8 @@ def find_weights(weights: str | os.PathLike[str], seed: int = 0) -> WeightsSourc
         raise BottleneckError(
             f"no weights file {file}; --weights takes imagenet, random, or a .weights.h5, .h5 or .keras file"
         )
-    if file.suffix not in {".h5", ".keras"}:
+    # the last is no weights but the graph that was made of them; who takes it knows
+    if file.suffix not in {".h5", ".keras", ".int8"}:
         raise BottleneckError(
             f"{file.name} is no weights file we read; --weights takes .weights.h5, legacy .h5 or .keras"
         )

@@ -66,8 +66,7 @@ def new_folder(path: Path, what: str, mend: str) -> Iterator[Path]:
     BottleneckError
         The name is taken already, or the folder cannot be made.
     """
-    if os.path.lexists(path):
-        raise BottleneckError(f"{path} exists already and {what} is never overwritten; {mend}")
+    refuse_taken(path, what, mend)
     # in the same folder, so that the rename at the end does not cross file systems
     unfinished = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
     try:
@@ -80,6 +79,12 @@ def new_folder(path: Path, what: str, mend: str) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def refuse_taken(path: str | os.PathLike[str], what: str, mend: str) -> None:
+    """Refuse a name that something has, see `new_folder`."""
+    if os.path.lexists(path):
+        raise BottleneckError(f"{path} exists already and {what} is never overwritten; {mend}")
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -1,5 +1,8 @@
 """Digests by the million: 32 bytes each, and looked up all at once."""
 
+import binascii
+import contextlib
+import itertools
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import overload
@@ -29,7 +32,7 @@ _FACTORS = np.array(
 
 def _keys(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Make one number of each digest's four."""
-    keys: NDArray[np.uint64] = (words * _FACTORS).sum(axis=1, dtype=np.uint64)
+    keys: NDArray[np.uint64] = words @ _FACTORS
     return keys
 
 
@@ -61,6 +64,14 @@ class Digests(Sequence[str]):
     @classmethod
     def from_ascii(cls, stored: NDArray[np.bytes_]) -> "Digests":
         """Take digests as files keep them: 64 ASCII bytes each."""
+        if stored.dtype.itemsize == _WIDTH:
+            # as a rule there is a digest for each, and this takes a tenth of what follows
+            with contextlib.suppress(binascii.Error):
+                return cls(
+                    np.frombuffer(binascii.unhexlify(stored.tobytes()), ">u8")
+                    .reshape(-1, 4)
+                    .astype(np.uint64)
+                )
         words = np.empty((len(stored), 4), np.uint64)
         for start in range(0, len(stored), _BLOCK):
             part = np.ascontiguousarray(stored[start : start + _BLOCK])
@@ -112,7 +123,17 @@ class Digests(Sequence[str]):
         return Digests(self.words[place])
 
     def __contains__(self, digest: object) -> bool:
-        return isinstance(digest, str) and bool(self.find(Digests.of([digest]))[0] >= 0)
+        # as `find`, in a tenth of the time it takes for one
+        if not isinstance(digest, str) or len(digest) != _WIDTH:
+            return False
+        words = [int(digest[start : start + 16], 16) for start in range(0, _WIDTH, 16)]
+        products = zip(words, _FACTORS.tolist(), strict=True)
+        key = np.uint64(sum(word * factor for word, factor in products) % 2**64)
+        first = int(np.searchsorted(self._sorted_keys, key))
+        same_key = itertools.takewhile(
+            lambda at: self._sorted_keys[at] == key, range(first, len(self))
+        )
+        return any(self.words[self._order[at]].tolist() == words for at in same_key)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Digests) and np.array_equal(self.words, other.words)

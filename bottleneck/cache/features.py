@@ -1,24 +1,33 @@
 """Rows of features, gathered from the shards that hold them."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.location import name_of
-from bottleneck.cache.mirror import fetch_shards
+from bottleneck.cache.mirror import fetch_shards, open_shard
 from bottleneck.cache.recipe import Dtype, Recipe
 from bottleneck.cache.rows import Row, Rows
-from bottleneck.cache.shard import Shard, read_shard, shard_paths
+from bottleneck.cache.shard import Stored, shard_paths
 from bottleneck.errors import BottleneckError
 
 # Shards `iter_batches` keeps mapped at once: each holds a file descriptor, and 1,024 of them is a
 # common limit for a process.
 _MAPPED_SHARDS = 64
+
+# Threads that check and copy shards: two or three take all the memory gives, and one does not.
+_THREADS = min(4, os.cpu_count() or 1)
+
+# Bytes up to which one thread copies: to start others takes as long as to copy a megabyte.
+_ALONE = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -33,21 +42,34 @@ class Features:
         Index into `classes`; -1 for images without a label.
     classes : tuple of str
         Sorted; the same for every split of a cache.
-    paths, digests : tuple of str
-        Of the images, in the order of the rows.
-    splits : tuple of (str or None)
-        The split each image was assigned to by its source.
     views : ndarray of uint16, shape (n,)
         Which view of the image it is; 0 is the plain one.
+    rows : Rows
+        What the listing says of the images, in the order of the rows of features.
     """
 
     X: NDArray[np.float32]
     y: NDArray[np.int64]
     classes: tuple[str, ...]
-    paths: tuple[str, ...]
-    digests: tuple[str, ...]
-    splits: tuple[str | None, ...]
     views: NDArray[np.uint16]
+    rows: Rows
+
+    # made when they are asked for: it takes as long as to read half the features
+
+    @functools.cached_property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of the images."""
+        return tuple(self.rows.column("path"))
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """SHA-256 of the images, in hexadecimal."""
+        return tuple(self.rows.digests.texts())
+
+    @functools.cached_property
+    def splits(self) -> tuple[str | None, ...]:
+        """The split each image was assigned to by its source."""
+        return tuple(self.rows.column("split"))
 
 
 def locate(
@@ -99,14 +121,14 @@ def _find(cache: Path, recipe: Recipe, rows: Rows, views: NDArray[np.uint16]) ->
     paths = [path for name in folders for path in shard_paths(cache / "features" / name)]
     digests: dict[int, list[Digests]] = {view: [] for view in wanted}
     places: dict[int, list[NDArray[np.int64]]] = {view: [] for view in wanted}
-    shape: tuple[int, ...] = (0,)
-    for number, path in enumerate(paths):
-        shard = read_shard(path)
-        shape = shard.features.shape[1:]
-        for view in wanted:
-            held = np.flatnonzero(shard.views == view)
-            digests[view].append(shard.digests[held])
-            places[view].append(np.stack([np.full(len(held), number), held], axis=1))
+    stored: list[Stored] = []
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for number, shard in enumerate(threads.map(open_shard, paths)):
+            stored.append(shard.stored)
+            for view in wanted:
+                held = np.flatnonzero(shard.views == view)
+                digests[view].append(shard.digests[_span(held)] if len(held) else Digests.of(()))
+                places[view].append(np.stack([np.full(len(held), number), held], axis=1))
     index = np.full((len(rows), 2), -1, np.int64)
     for view in wanted:
         asked = np.flatnonzero(views == view)
@@ -121,8 +143,8 @@ def _find(cache: Path, recipe: Recipe, rows: Rows, views: NDArray[np.uint16]) ->
             "computes what is missing"
         )
     # their bytes were checked just now
-    opened = functools.lru_cache(_MAPPED_SHARDS)(lambda n: read_shard(paths[n], check=False))
-    return Source(index, opened, shape)
+    opened = functools.lru_cache(_MAPPED_SHARDS)(lambda number: stored[number].map())
+    return Source(index, opened, stored[0].shape[1:] if stored else (0,))
 
 
 @dataclass(frozen=True)
@@ -134,22 +156,29 @@ class Source:
     index : ndarray of int64, shape (n, 2)
         Number of the shard, and of the row in it.
     opened : callable
-        Gives a shard by its number.
+        Gives the features of a shard by its number.
     shape : tuple of int
         Of one image's features.
     """
 
     index: NDArray[np.int64]
-    opened: Callable[[int], Shard]
+    opened: Callable[[int], NDArray[Any]]
     shape: tuple[int, ...]
 
     def copy_to(self, X: NDArray[np.float32], part: slice) -> None:
         """Copy the features of a part of the images."""
         index = self.index[part]
-        for number in np.unique(index[:, 0]):
+
+        def copy(number: int) -> None:
             taken = np.flatnonzero(index[:, 0] == number)
-            features = self.opened(int(number)).features
-            X[_span(taken)] = features[_span(index[taken, 1])]
+            X[_span(taken)] = self.opened(number)[_span(index[taken, 1])]
+
+        numbers = np.unique(index[:, 0]).tolist()
+        if X.nbytes < _ALONE:
+            list(map(copy, numbers))
+            return
+        with ThreadPoolExecutor(_THREADS) as threads:
+            list(threads.map(copy, numbers))
 
 
 @dataclass(frozen=True)
@@ -205,15 +234,9 @@ class Located:
             source.copy_to(X[..., start : start + source.shape[-1]], part)
             start += source.shape[-1]
         codes = {label: code for code, label in enumerate(self.classes)}
-        return Features(
-            X=X,
-            y=np.array([codes[label] if label else -1 for label in rows.column("label")], np.int64),
-            classes=self.classes,
-            paths=tuple(rows.column("path")),
-            digests=tuple(rows.column("digest")),
-            splits=tuple(rows.column("split")),
-            views=self.views[part],
-        )
+        labels = rows.coded["label"]
+        of_label = np.array([codes.get(label, -1) for label in labels.values], np.int64)
+        return Features(X, of_label[labels.codes], self.classes, self.views[part], rows)
 
 
 def _span(places: NDArray[np.int64]) -> NDArray[np.int64] | slice:

@@ -16,7 +16,7 @@ from isal import isal_zlib
 from bottleneck.cache.atomic import write_atomically
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.recipe import refuse_newer
-from bottleneck.cache.rows import CODED, FAILED, NUMBERS, OK, Coded, Row, Rows, find_paths
+from bottleneck.cache.rows import CODED, FAILED, NUMBERS, OK, UNREAD, Coded, Row, Rows, find_paths
 from bottleneck.errors import BottleneckError
 
 FILE_NAME = "listing.h5"
@@ -66,6 +66,16 @@ class Listing:
     def failed(self) -> Rows:
         """The rows whose image cannot be used, each with its reason."""
         return self.rows.where("status", FAILED)
+
+    @cached_property
+    def not_failed(self) -> Rows:
+        """The rows whose image can be used, as far as is known."""
+        return self.rows.only(~self.rows.coded["status"].equal_to(FAILED))
+
+    @cached_property
+    def unread(self) -> Rows:
+        """The rows whose image has not been read yet: while an extraction runs, no longer."""
+        return self.rows.where("status", UNREAD)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from bottleneck.cache.atomic import remove_unfinished, write_atomically
 from bottleneck.cache.location import name_of
 from bottleneck.cache.mirror import HOLDER, LOCK, sent_back
-from bottleneck.cache.recipe import recipe_folders
+from bottleneck.cache.recipe import QUANTISED, recipe_folders
 from bottleneck.errors import BottleneckError
 
 
@@ -53,6 +53,7 @@ def writer_lock(cache: Path, patience: float = 0.0) -> Iterator[None]:
         ) from error
     try:
         remove_unfinished(cache)
+        remove_unfinished(cache / QUANTISED)
         for folder in recipe_folders(cache):
             remove_unfinished(folder)
         me = {

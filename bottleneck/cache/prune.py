@@ -7,6 +7,7 @@ from pathlib import Path
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.mirror import fetch_shards, forget
+from bottleneck.cache.quantised import quantised_paths
 from bottleneck.cache.recipe import FILE_NAME as RECIPE
 from bottleneck.cache.recipe import read_recipe
 from bottleneck.cache.shard import read_shard, shard_paths, write_shard
@@ -63,9 +64,11 @@ def _drop(cache: FeatureCache, name: str, dry_run: bool) -> Pruned:
     fetch_shards(folder)
     shards = shard_paths(folder)
     rows = sum(len(read_shard(path).digests) for path in shards)
-    freed = sum(path.stat().st_size for path in shards)
+    others = {entry.recipe.weights for entry in cache.recipe_files if entry.recipe.id != name}
+    graphs = [path for path in quantised_paths(cache.path) if path.name not in others]
+    freed = sum(path.stat().st_size for path in (*shards, *graphs))
     if not dry_run:
-        for path in (*shards, folder / RECIPE):
+        for path in (*shards, *graphs, folder / RECIPE):
             forget(path)
         shutil.rmtree(folder)
     return Pruned(rows, freed, (name,))

@@ -17,6 +17,12 @@ VERSION = 1
 Dtype = Literal["float32", "float16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+# where a cache keeps what stands for the weights of int8 recipes
+QUANTISED = "quantised"
+
 # the augmentation of recipes that have none
 PLAIN = "none"
 
@@ -36,7 +42,8 @@ class Recipe:
     weights : str
         For people: ``imagenet``, ``random-SEED`` or the name of a file. Not part of the identity.
     weights_digest : str
-        SHA-256 of the tensors, in hexadecimal. Part of the identity, whatever file they came from.
+        SHA-256 of the tensors, in hexadecimal. Part of the identity, whatever file they came from. Where
+        the precision is int8, that of the quantised graph, see `bottleneck.cache.quantised`.
     image_size : int
         Side of the square shown to the base, in pixels.
     fit, decoder : str
@@ -66,7 +73,7 @@ class Recipe:
     image_size: int
     fit: Literal["squash", "crop"]
     decoder: str
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision = "float32"
     dtype: Dtype = "float32"
     augmentation: str = PLAIN
 
@@ -120,7 +127,8 @@ class RecipeFile:
     ----------
     recipe : Recipe
     weights_path : str
-        What to give to ``--weights`` to have these weights again.
+        What to give to ``--weights`` to have these weights again; the file of a quantised graph lies in the
+        cache, wherever that is.
     fingerprints : tuple of str
         Sources known to hold these weights, so that they need not be loaded to be recognised.
     views : int
@@ -169,7 +177,7 @@ def read_recipe(folder: Path) -> RecipeFile:
         recipe = Recipe.from_dict(content["recipe"])
         entry = RecipeFile(
             recipe,
-            content["weights_path"],
+            weights_path(folder, recipe) or content["weights_path"],
             tuple(content["fingerprints"]),
             int(content.get("views", 0)),
         )
@@ -184,6 +192,13 @@ def read_recipe(folder: Path) -> RecipeFile:
             f"the options it was made with writes it again"
         )
     return entry
+
+
+def weights_path(folder: Path, recipe: Recipe) -> str | None:
+    """Tell where the weights of a recipe are, if that follows from where its folder is."""
+    if recipe.precision != "int8":
+        return None
+    return str(folder.parents[1].absolute() / QUANTISED / recipe.weights)
 
 
 def recipe_folders(cache: Path) -> list[Path]:

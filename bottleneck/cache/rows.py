@@ -13,6 +13,7 @@ from bottleneck.cache.digests import Digests
 
 OK = "ok"
 FAILED = "failed"
+UNREAD = "unread"  # while an extraction runs; no listing that is written has it
 
 # Rows made at once by who goes through all of them.
 _BLOCK = 1 << 12
@@ -26,9 +27,9 @@ class Row(NamedTuple):
     path : str
         Relative to the listing's root, or absolute where it lies outside.
     digest : str
-        SHA-256 of the file's bytes in hexadecimal; empty where they could not be read.
+        SHA-256 of the file's bytes in hexadecimal; empty where they could not be read, or were not yet.
     label, split : str or None
-    status : {"ok", "failed"}
+    status : {"ok", "failed", "unread"}
     reason : str
         Why it failed; empty where it did not.
     size : int
@@ -74,6 +75,17 @@ class Coded:
         codes = [known.setdefault(text or "", len(known)) for text in texts]
         return cls(np.array(codes, np.min_scalar_type(max(len(known) - 1, 0))), tuple(known))
 
+    @classmethod
+    def join(cls, parts: "Sequence[Coded]") -> "Coded":
+        """Put several one after the other."""
+        known: dict[str, int] = {}
+        codes = []
+        for part in parts:
+            again = [known.setdefault(text, len(known)) for text in part.values]
+            codes.append(np.array(again, np.uint32)[part.codes])
+        least = np.min_scalar_type(max(len(known) - 1, 0))
+        return cls(np.concatenate(codes).astype(least), tuple(known))
+
     def equal_to(self, text: str) -> NDArray[np.bool_]:
         """Tell which rows have a text."""
         if text not in self.values:
@@ -117,6 +129,30 @@ class Rows(Sequence[Row]):
         """Bring rows to columns, if they are not in columns yet."""
         if isinstance(rows, Rows):
             return rows
+        # a block at a time, for a row takes ten times as much as its part of the columns
+        source = iter(rows)
+        blocks = iter(lambda: tuple(itertools.islice(source, _BLOCK)), ())
+        return cls.join(map(cls._of_block, blocks))
+
+    @classmethod
+    def join(cls, parts: Iterable["Rows"]) -> "Rows":
+        """Put several one after the other."""
+        joined = list(parts) or [cls._of_block(())]
+        if len(joined) == 1:
+            return joined[0]
+        between = np.zeros(1, np.uint8)
+        texts = [piece for part in joined if len(part) for piece in (between, part.paths)]
+        text = np.concatenate(texts[1:]) if texts else between[:0]
+        return cls(
+            text,
+            *find_paths(text, sum(map(len, joined))),
+            Digests.join(part.digests for part in joined),
+            {name: Coded.join([part.coded[name] for part in joined]) for name in CODED},
+            {name: np.concatenate([part.numbers[name] for part in joined]) for name in NUMBERS},
+        )
+
+    @classmethod
+    def _of_block(cls, rows: Sequence[Row]) -> "Rows":
         columns = dict(zip(Row._fields, zip(*rows, strict=True), strict=False))
         paths = columns.get("path", ())
         # Bytes, not str: a file name on a POSIX system need not be valid UTF-8
@@ -153,7 +189,13 @@ class Rows(Sequence[Row]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Rows):
             return NotImplemented
-        return self is other or (len(self) == len(other) and all(map(Row.__eq__, self, other)))
+        return self is other or (
+            len(self) == len(other)
+            and self.digests == other.digests
+            and np.array_equal(self.paths, other.paths)
+            and all(np.array_equal(self.numbers[name], other.numbers[name]) for name in NUMBERS)
+            and all(self.column(name) == other.column(name) for name in CODED)
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -195,9 +237,20 @@ class Rows(Sequence[Row]):
             {name: each[places] for name, each in self.numbers.items()},
         )
 
+    def replace(self, places: NDArray[np.int64], rows: Iterable[Row]) -> "Rows":
+        """Put other rows in some places."""
+        if not len(places):
+            return self
+        order = np.arange(len(self))
+        order[places] = len(self) + np.arange(len(places))
+        return Rows.join([self, Rows.of(rows)]).take(order)
+
     def where(self, name: str, text: str) -> "Rows":
         """Take the rows that have a text in a column of few different ones."""
-        having = self.coded[name].equal_to(text)
+        return self.only(self.coded[name].equal_to(text))
+
+    def only(self, having: NDArray[np.bool_]) -> "Rows":
+        """Take the rows for which something is true."""
         return self if having.all() else self.take(np.flatnonzero(having))
 
     def tally(self, name: str) -> dict[str, int]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -45,9 +46,22 @@ class DamagedShardError(BottleneckError):
     """A shard's bytes are not those that were sealed."""
 
 
+class Stored(NamedTuple):
+    """Where in a shard its features lie; nothing is open."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+    def map(self) -> NDArray[Any]:
+        """Map them from the file: rows are read when they are looked at."""
+        return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
+
+
 @dataclass(frozen=True)
 class Shard:
-    """An opened shard whose every byte was checked.
+    """What a shard holds, every byte of which was checked.
 
     Attributes
     ----------
@@ -56,15 +70,19 @@ class Shard:
     digests : Digests
         SHA-256 of the image each row belongs to.
     views : ndarray of uint16, shape (n,)
-    features : ndarray, shape (n, *feature_shape)
-        Mapped from the file: rows are read when they are looked at.
+    stored : Stored
     """
 
     path: Path
     recipe: Recipe
     digests: Digests
     views: NDArray[np.uint16]
-    features: NDArray[np.float32] | NDArray[np.float16]
+    stored: Stored
+
+    @property
+    def features(self) -> NDArray[Any]:
+        """Features, shape (n, *feature_shape), mapped from the file."""
+        return self.stored.map()
 
 
 def write_shard(
@@ -139,14 +157,8 @@ def check_shard(path: Path, name: str | None = None) -> None:
         )
 
 
-def read_shard(path: Path, *, check: bool = True) -> Shard:
-    """Open a shard for reading, without locks, after checking its bytes.
-
-    Parameters
-    ----------
-    path : Path
-    check : bool
-        False where the bytes of this file were just checked.
+def read_shard(path: Path) -> Shard:
+    """Read what a shard holds, without locks, after checking its bytes.
 
     Raises
     ------
@@ -155,18 +167,18 @@ def read_shard(path: Path, *, check: bool = True) -> Shard:
     BottleneckError
         The file is of a newer format.
     """
-    if check:
-        check_shard(path)
+    check_shard(path)
     # through a file of Python's: HDF5 would take a lock, or mind one of somebody else
     with path.open("rb") as raw, h5py.File(raw, "r") as file:
         refuse_newer(path, int(file.attrs["version"]), VERSION)
-        stored = file["features"]
-        features = np.memmap(
-            path, stored.dtype, mode="r", offset=stored.id.get_offset(), shape=stored.shape
+        features = file["features"]
+        return Shard(
+            path,
+            Recipe.from_dict(json.loads(file.attrs["recipe"])),
+            Digests.from_ascii(file["digests"][:]),
+            file["views"][:],
+            Stored(path, features.dtype, features.shape, features.id.get_offset()),
         )
-        digests = Digests.from_ascii(file["digests"][:])
-        recipe = Recipe.from_dict(json.loads(file.attrs["recipe"]))
-        return Shard(path, recipe, digests, file["views"][:], features)
 
 
 def shard_paths(folder: Path) -> list[Path]:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.digests import Digests
-from bottleneck.cache.mirror import absent_keys
-from bottleneck.cache.shard import DamagedShardError, read_shard, shard_paths
+from bottleneck.cache.mirror import absent_keys, open_shard
+from bottleneck.cache.shard import DamagedShardError, shard_paths
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def survey(folder: Path) -> Survey:
 
     for path in shard_paths(folder):
         try:
-            shard = read_shard(path)
+            shard = open_shard(path)
         except DamagedShardError as error:
             damaged[path] = str(error)
             continue

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.listing import DamagedListingError, read_listing
 from bottleneck.cache.mirror import fetch_shards
+from bottleneck.cache.quantised import checked, quantised_paths
 from bottleneck.cache.recipe import DamagedRecipeError, read_recipe
 from bottleneck.cache.store import FeatureCache
 from bottleneck.cache.survey import survey
+from bottleneck.errors import BottleneckError
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ def verify(cache: FeatureCache) -> Verdict:
             needed = listing.ok.digests.distinct()
     except DamagedListingError as error:
         damages.append(str(error))
+    for path in quantised_paths(cache.path):
+        try:
+            checked(path)
+        except BottleneckError as error:
+            damages.append(str(error))
     shards = rows = 0
     gaps = []
     for folder in cache.folders:

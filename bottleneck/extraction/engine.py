@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from bottleneck.bases.backbone import find_backbone_again, is_backbone
 from bottleneck.bases.backend import has_gpu
 from bottleneck.bases.base import Base, find_size, find_tap
-from bottleneck.bases.network import (
-    POOLS,
-    PRECISIONS,
-    Network,
-    Pool,
-    Precision,
-    build_network,
-)
+from bottleneck.bases.network import POOLS, Network, Pool, build_network
 from bottleneck.bases.registry import find_base
 from bottleneck.bases.weights import WeightsSource, find_weights
-from bottleneck.cache.recipe import DTYPES, PLAIN, Dtype, Recipe, RecipeFile
+from bottleneck.cache.quantised import SUFFIX, Quantised, checked, read_quantised
+from bottleneck.cache.recipe import (
+    DTYPES,
+    PLAIN,
+    PRECISIONS,
+    Dtype,
+    Precision,
+    Recipe,
+    RecipeFile,
+)
 from bottleneck.cache.shard import MAX_VIEWS
 from bottleneck.errors import BottleneckError
 from bottleneck.images.augment import Augmentation, parse_augmentation
@@ -36,6 +38,10 @@ _log = logging.getLogger("bottleneck")
 
 EngineName = Literal["auto", "keras", "openvino"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+# Images to a batch on a CPU. On two cores the rate does not depend on it between 8 and 32; a small one
+# wastes less on the padding of the last.
+BATCH_SIZE = 16
 
 
 class Engine(Protocol):
@@ -57,12 +63,17 @@ class Engine(Protocol):
         ...
 
     @property
+    def batch_size(self) -> int:
+        """Images to a batch."""
+        ...
+
+    @property
     def in_flight(self) -> int:
         """How many batches it takes at once, each from a thread of its own."""
         ...
 
     def features(self, pixels: NDArray[np.uint8], /) -> tuple[NDArray[np.float32], ...]:
-        """Run the base over a batch, always of the same size."""
+        """Run the base over a batch, always of that size."""
         ...
 
 
@@ -94,6 +105,11 @@ class Wanted:
     augmentation: Augmentation
     views: int
 
+    @property
+    def quantised(self) -> bool:
+        """Whether the weights are a quantised graph."""
+        return self.weights.name.endswith(SUFFIX)
+
     def recipes(self, weights_digest: str) -> tuple[Recipe, ...]:
         """Complete the recipes, one for each tap."""
         return tuple(
@@ -115,6 +131,8 @@ class Wanted:
 
     def recognise(self, known: tuple[RecipeFile, ...]) -> str | None:
         """Tell the digest of the weights, where recipes known tell it without loading them."""
+        if self.precision == "int8":
+            return self.weights.fingerprint.removeprefix("sha256:") if self.quantised else None
         for entry in known:
             if (
                 entry.recipe.base == self.base.name
@@ -123,8 +141,11 @@ class Wanted:
                 return entry.recipe.weights_digest
         return None
 
-    def build(self, taps: tuple[str, ...] | None = None) -> Network:
-        """Build the network, up to some of the taps only; this imports Keras. The last one is kept."""
+    def build(self, taps: tuple[str, ...] | None = None) -> Network | Quantised:
+        """Build the network, up to some of the taps only; this imports Keras. The last one is kept.
+
+        Where the weights are a quantised graph, it is that and read, and nothing is imported.
+        """
         return _build(
             self.base,
             self.weights,
@@ -145,9 +166,30 @@ def _build(
     pool: Pool,
     image_size: int,
     precision: Precision,
-) -> Network:
+) -> Network | Quantised:
     # a file of weights is known by its contents, so another file of the same name is built anew
+    if precision == "int8":
+        return _read(base, weights, taps, pool, image_size)
     return build_network(base, weights, taps, pool, image_size, precision)
+
+
+def _read(
+    base: Base, weights: WeightsSource, taps: tuple[str, ...], pool: Pool, image_size: int
+) -> Quantised:
+    found = read_quantised(Path(weights.name))
+    made = found.origin
+    if (made.base, found.taps, made.pool, made.image_size) != (base.name, taps, pool, image_size):
+        raise BottleneckError(
+            f"{weights.name} is a graph of {made.base} up to {made.tap} with pool {made.pool} at {made.image_size} "
+            f"pixels, asked for is {base.name} up to {', '.join(taps)} with pool {pool} at {image_size}; give the "
+            "float32 weights with --weights, and one is made"
+        )
+    return found
+
+
+def nncf_installed() -> bool:
+    """Whether NNCF can be imported, without importing it."""
+    return importlib.util.find_spec("nncf") is not None
 
 
 def openvino_installed() -> bool:
@@ -155,43 +197,65 @@ def openvino_installed() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-def start_engine(network: Network, name: EngineName, batch_size: int) -> Engine:
-    """Make the engine that runs a network, or take the last one again.
-
-    Parameters
-    ----------
-    network : Network
-    name : {"auto", "keras", "openvino"}
-        ``auto`` is OpenVINO where it is installed, there is no GPU and it can run this network, and
-        Keras everywhere else.
-    batch_size : int
-        Images to a batch.
+def refuse_keras(name: EngineName) -> None:
+    """Refuse to run a quantised graph with Keras.
 
     Raises
     ------
     BottleneckError
-        OpenVINO was asked for and cannot run this network.
+        So it was asked for.
     """
+    if name == "keras":
+        raise BottleneckError(
+            "Keras cannot compute in int8; leave --engine out, or give --engine openvino"
+        )
+
+
+def start_engine(network: Network | Quantised, name: EngineName, batch_size: int | None) -> Engine:
+    """Make the engine that runs a network, or take the last one again.
+
+    Parameters
+    ----------
+    network : Network or Quantised
+        The latter is run by OpenVINO only.
+    name : {"auto", "keras", "openvino"}
+        ``auto`` is OpenVINO where it is installed, there is no GPU and it can run this network, and
+        Keras everywhere else.
+    batch_size : int or None
+        Images to a batch. None stands for 16 on a CPU; on a GPU for the largest power of two up to 256 that its
+        memory takes. It is not tuned beyond that: another size changes the last bits of features, and the same
+        machine is to give the same ones.
+
+    Raises
+    ------
+    BottleneckError
+        OpenVINO was asked for and cannot run this network, or Keras.
+    """
+    if isinstance(network, Quantised):
+        refuse_keras(name)
+        return _openvino(network, batch_size or BATCH_SIZE)
     if name == "openvino":
-        return _openvino(network, batch_size)
+        return _openvino(network, batch_size or BATCH_SIZE)
     if name == "auto" and openvino_installed() and not has_gpu():
         try:
-            return _openvino(network, batch_size)
+            return _openvino(network, batch_size or BATCH_SIZE)
         except BottleneckError as error:
             _log.info("Keras runs the base: %s", error)
-    return _keras(network)
+    return _keras(network, batch_size)
 
 
 # One of each, as of networks.
 @functools.lru_cache(maxsize=1)
-def _keras(network: Network) -> Engine:
-    from bottleneck.extraction.keras_engine import KerasEngine
+def _keras(network: Network, batch_size: int | None) -> Engine:
+    from bottleneck.extraction.keras_engine import KerasEngine, largest_batch, run_full
 
-    return KerasEngine(network)
+    if batch_size is None and has_gpu():
+        batch_size = largest_batch(functools.partial(run_full, network))
+    return KerasEngine(network, batch_size or BATCH_SIZE)
 
 
 @functools.lru_cache(maxsize=1)
-def _openvino(network: Network, batch_size: int) -> Engine:
+def _openvino(network: Network | Quantised, batch_size: int) -> Engine:
     from bottleneck.extraction.openvino_engine import OpenvinoEngine
 
     return OpenvinoEngine(network, batch_size)
@@ -242,6 +306,7 @@ def choose(
         if value not in known:
             raise BottleneckError(f"unknown value {value!r} for {option}: {', '.join(known)}")
     asked: Sequence[str | None] = [taps] if isinstance(taps, str) else taps or [None]
+    _refuse_unfit(precision, str(weights), len(asked))
     return Wanted(
         base=found,
         taps=tuple(dict.fromkeys(find_tap(found, tap, drop_blocks) for tap in asked)),
@@ -254,6 +319,27 @@ def choose(
         augmentation=_find_augmentation(augmentation, views),
         views=views,
     )
+
+
+def _refuse_unfit(precision: Precision, weights: str, taps: int) -> None:
+    """Refuse int8 where it cannot be had, and what was made for it where something else is asked for."""
+    quantised = weights.endswith(SUFFIX)
+    if precision != "int8":
+        if quantised:
+            raise BottleneckError(
+                f"{weights} is a quantised graph; give --precision int8, or other weights"
+            )
+        return
+    if not openvino_installed() or not (quantised or nncf_installed()):
+        raise BottleneckError(
+            "--precision int8 needs OpenVINO and NNCF; install bottleneck-features[int8], or leave --precision out"
+        )
+    if taps > 1:
+        raise BottleneckError(
+            f"--precision int8 takes one tap, for a graph is quantised up to it, not {taps}; extract them one by one"
+        )
+    if quantised:
+        checked(Path(weights))
 
 
 def _find_augmentation(text: str, views: int) -> Augmentation:
@@ -291,6 +377,11 @@ def choose_again(
         This version cannot make them any more, or there is no such weights file.
     """
     recipe = recipes[0]
+    if recipe.precision == "int8" and not os.fspath(weights).endswith(SUFFIX):
+        raise BottleneckError(
+            f"features of {recipe.id} are made with a quantised graph, not with {weights}; give --weights that "
+            f"graph, {recipe.weights}, or leave --weights out"
+        )
     own = is_backbone(recipe.base)
     wanted = choose(
         find_backbone_again(recipe.base, Path(weights)) if own else recipe.base,
@@ -355,6 +446,21 @@ def passes(
     for recipe, weights_path in zip(recipes, weights_paths, strict=True):
         found.setdefault((dataclasses.replace(recipe, tap=""), weights_path), []).append(recipe)
     return [(together, weights_path) for (_, weights_path), together in found.items()]
+
+
+def refuse_quantised(recipe: Recipe, why: str) -> None:
+    """Refuse a recipe whose weights were rounded away.
+
+    Raises
+    ------
+    BottleneckError
+        Its features were computed in int8.
+    """
+    if recipe.precision == "int8":
+        raise BottleneckError(
+            f"{why}, and the features of {recipe.id} were computed in int8; extract again without --precision, and "
+            "fit on that"
+        )
 
 
 def refuse_other_weights(found: str, recipe: Recipe, source: WeightsSource) -> None:

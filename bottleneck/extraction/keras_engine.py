@@ -1,11 +1,14 @@
 """The base run by Keras, on whatever backend it has."""
 
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.bases.backend import load_keras
+from bottleneck.bases.backend import has_gpu, load_keras
 from bottleneck.bases.network import Network
 
 # On two cores a second batch fills the gaps that the small layers of the first leave: up to a tenth
@@ -13,7 +16,7 @@ from bottleneck.bases.network import Network
 _IN_FLIGHT = 2
 
 
-def constant_graph(network: Network) -> Any:
+def constant_graph(network: Network, *, xla: bool = False) -> Any:
     """Trace a network once, with its weights as constants.
 
     What is constant can be folded: batch normalisation goes into the convolution before it. The
@@ -23,6 +26,8 @@ def constant_graph(network: Network) -> Any:
     ----------
     network : Network
         On the TensorFlow backend.
+    xla : bool
+        Compile it, once for each number of pictures.
 
     Returns
     -------
@@ -44,20 +49,80 @@ def constant_graph(network: Network) -> Any:
         return load_keras().tree.flatten(outputs)
 
     given = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
-    return tf.function(features, input_signature=[given], autograph=False).get_concrete_function()
+    traced = tf.function(
+        features,
+        input_signature=[given],
+        autograph=False,
+        jit_compile=xla,  # not on a CPU, where oneDNN's convolutions are faster than those of XLA
+    )
+    return traced.get_concrete_function()
+
+
+# Images to a batch on a GPU at most: beyond it the rate rises no more, and what a crash can cost does.
+_MOST_ON_GPU = 256
+
+
+def largest_batch(run: Callable[[int], object], most: int = _MOST_ON_GPU) -> int:
+    """Tell the largest batch, of the powers of two up to `most`, that a device has memory for.
+
+    Parameters
+    ----------
+    run : callable
+        Runs a batch of so many pictures, or raises what its backend raises.
+    most : int
+        A power of two.
+
+    Examples
+    --------
+    >>> def run(batch):
+    ...     if batch > 100:
+    ...         raise RuntimeError("RESOURCE_EXHAUSTED: 12 GiB were asked for")
+    >>> largest_batch(run)
+    64
+    """
+    batch = most
+    while batch > 1:
+        try:
+            run(batch)
+        except Exception as error:  # each backend has one of its own
+            if not _OUT_OF_MEMORY.search(f"{type(error).__name__} {error}"):
+                raise
+            batch //= 2
+        else:
+            break
+    return batch
+
+
+def run_full(network: Network, batch: int) -> None:
+    """Run as many batches of zeros at once as the conveyor will."""
+    engine = KerasEngine(network, batch)
+    pixels = np.zeros((batch, *network.model.input_shape[1:]), np.uint8)
+    with ThreadPoolExecutor(engine.in_flight) as threads:
+        list(threads.map(engine.features, [pixels] * engine.in_flight))
+
+
+_OUT_OF_MEMORY = re.compile(r"resource.?exhausted|out.?of.?memory", re.IGNORECASE)
 
 
 class KerasEngine:
-    """Runs the base with Keras: on TensorFlow as a graph of constants, traced once."""
+    """Runs the base with Keras: on TensorFlow as a graph of constants, traced once; on its GPUs by XLA.
+
+    Parameters
+    ----------
+    network : Network
+    batch_size : int
+        Of every batch it will be given.
+    """
 
     name = "keras"
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, batch_size: int) -> None:
         self._network = network
+        self.batch_size = batch_size
         self._graph = None
         self.in_flight = 1
         if load_keras().backend.backend() == "tensorflow":
-            self._graph = constant_graph(network)
+            self._graph = constant_graph(network, xla=has_gpu())
             self.in_flight = _IN_FLIGHT
 
     @property

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from bottleneck.bases.backend import load_keras
 from bottleneck.bases.network import Network
+from bottleneck.cache.quantised import Quantised
+from bottleneck.cache.recipe import Precision
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.keras_engine import constant_graph
 
@@ -22,32 +24,50 @@ SETTINGS = {
     "INFERENCE_PRECISION_HINT": "f32",
 }
 
+# What OpenVINO calls a precision where it is asked for it, and where it tells what a processor has. Of a
+# quantised graph it computes in float32 what is not quantised.
+HINTS: dict[Precision, str] = {
+    "float32": "f32",
+    "bfloat16": "bf16",
+    "float16": "f16",
+    "int8": "f32",
+}
+_CAPABILITIES: dict[str, Precision] = {
+    "FP32": "float32",
+    "BF16": "bfloat16",
+    "FP16": "float16",
+    "INT8": "int8",
+}
+
 
 class OpenvinoEngine:
     """Runs the graph of a base with OpenVINO, several batches at once.
 
     Parameters
     ----------
-    network : Network
+    network : Network or Quantised
     batch_size : int
         Of every batch it will be given.
 
     Raises
     ------
     BottleneckError
-        Keras has another backend than TensorFlow, whose graph is converted; the network computes in
-        less than float32; its weights are not all numbers; or OpenVINO does not know one of its layers.
+        Keras has another backend than TensorFlow, whose graph is converted; the processor does not have
+        the network's precision; its weights are not all numbers; or OpenVINO does not know one of its layers.
     """
 
     name = "openvino"
 
-    def __init__(self, network: Network, batch_size: int) -> None:
+    def __init__(self, network: Network | Quantised, batch_size: int) -> None:
         openvino = load_openvino()
         self.taps, self.feature_shapes = network.taps, network.feature_shapes
-        model = convert(network)
+        self.batch_size = batch_size
+        refuse_lacking(network.precision)
+        model = _model(network)
+        settings = SETTINGS | {"INFERENCE_PRECISION_HINT": HINTS[network.precision]}
         try:
-            model.reshape([batch_size, *network.model.input_shape[1:]])
-            compiled = openvino.Core().compile_model(model, "CPU", SETTINGS)
+            model.reshape([batch_size, *list(model.input(0).partial_shape)[1:]])
+            compiled = openvino.Core().compile_model(model, "CPU", settings)
         except Exception as error:  # it raises what its parts raise
             raise _cannot("compile this base", error) from error
         self.in_flight = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -72,21 +92,63 @@ class OpenvinoEngine:
             self._idle.put(request)
 
 
-def load_openvino() -> ModuleType:
-    """Import OpenVINO, without the module by which it tells its makers of every import.
+def _model(network: Network | Quantised) -> Any:
+    if isinstance(network, Quantised):
+        openvino = load_openvino()
+        # a graph of its own making, which no layer of Keras goes into
+        return openvino.Core().read_model(
+            network.graph, openvino.Tensor(np.frombuffer(network.weights, np.uint8))
+        )
+    # It chooses itself which layers to compute in less than float32; a graph that Keras has made of casts
+    # it cannot compile.
+    return convert(network if network.precision == "float32" else network.again("float32"))
 
-    It does without where that is not installed, and so it does where it cannot be imported.
+
+def precisions_here() -> tuple[Precision, ...]:
+    """Tell which precisions this processor has instructions for, as far as OpenVINO uses them."""
+    found = load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return tuple(ours for theirs, ours in _CAPABILITIES.items() if theirs in found)
+
+
+def refuse_lacking(precision: Precision) -> None:
+    """Refuse a precision that would be slower here than float32, or float32 under another name.
+
+    Raises
+    ------
+    BottleneckError
+        The processor does not have it.
     """
+    if precision in (here := precisions_here()):
+        return
+    what = f"compute in {precision} on this processor, which has {', '.join(here)}"
+    if precision == "int8":
+        raise BottleneckError(f"OpenVINO cannot {what}; leave --precision out")
+    raise _cannot(what)
+
+
+def load_openvino() -> ModuleType:
+    """Import OpenVINO, without the module by which it tells its makers of every import."""
+    return _unreported("openvino")
+
+
+def load_nncf() -> ModuleType:
+    """Import NNCF, which quantises what OpenVINO runs, likewise."""
+    load_openvino()
+    return _unreported("nncf")
+
+
+def _unreported(name: str) -> ModuleType:
+    """Import a module that does without its reporter where that is not installed, or cannot be imported."""
     reporter = "openvino_telemetry"
-    if "openvino" not in sys.modules:
+    if name not in sys.modules:
         before = {reporter: sys.modules[reporter]} if reporter in sys.modules else {}
         sys.modules[reporter] = None  # type: ignore[assignment]
         try:
-            importlib.import_module("openvino")
+            importlib.import_module(name)
         finally:
             del sys.modules[reporter]
             sys.modules.update(before)
-    return sys.modules["openvino"]
+    return sys.modules[name]
 
 
 def convert(network: Network) -> Any:
@@ -115,7 +177,7 @@ def convert(network: Network) -> Any:
     graph = constant_graph(network).graph
     kinds = {t.dtype.name for operation in graph.get_operations() for t in operation.outputs}
     if reduced := kinds & {"float16", "bfloat16"}:
-        raise _cannot(f"compute in {' and '.join(sorted(reduced))}")
+        raise _cannot(f"run layers that were saved in {' and '.join(sorted(reduced))}")
     front = FrontEndManager().load_by_framework("tf")
     nodes = GraphIteratorTFGraph(graph, True)  # True: tensors are not copied
     try:

@@ -16,7 +16,7 @@ from bottleneck.extraction.scan import digest_of
 from bottleneck.heads.probabilities import read_finite
 from bottleneck.images.augment import Augmentation, make_view
 from bottleneck.images.decode import Fit, UnreadableImageError, decode, pixel_limit
-from bottleneck.images.place import open_place
+from bottleneck.images.place import Place, open_place
 
 
 class Feed(Protocol):
@@ -66,10 +66,11 @@ class Pictures:
         """Give uint8 pixels of each part, shape (n, size, size, 3)."""
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
         ahead: deque[list[Future[NDArray[np.uint8]]]] = deque()
+        place = open_place(self.root)
         with pixel_limit():
             try:
                 for part in parts:
-                    ahead.append([pool.submit(self._picture, int(n), view) for n in part])
+                    ahead.append([pool.submit(self._picture, place, int(n), view) for n in part])
                     # one batch is decoded while the one before is trained on
                     if len(ahead) > 2:
                         yield np.stack([future.result() for future in ahead.popleft()])
@@ -78,10 +79,10 @@ class Pictures:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _picture(self, number: int, view: int) -> NDArray[np.uint8]:
+    def _picture(self, place: Place, number: int, view: int) -> NDArray[np.uint8]:
         row = self.rows[number]
         try:
-            data = open_place(self.root).read(row.path)
+            data = place.read(row.path)
             if digest_of(data) != row.digest:
                 raise UnreadableImageError("it is another picture than the cache knows")  # noqa: TRY301
             pixels = decode(data, self.size, self.fit, self.max_pixels)

@@ -23,8 +23,7 @@ def share_lacking(prepared: Prepared, cut: str, settings: Settings) -> float:
     """Tell what share of the activations at a cut the cache lacks, from 0 to 1."""
     rows, wanted = prepared.split.rows, _wanted_at(prepared, cut, settings)
     targets, _ = find_targets(prepared.cache, [_recipe_of(prepared, wanted)], settings.views)
-    lacking = sum(len(item.views) for item in missing_items(rows, targets))
-    return lacking / (len(rows) * (settings.views + 1))
+    return missing_items(rows, targets).total / (len(rows) * (settings.views + 1))
 
 
 def find_material(

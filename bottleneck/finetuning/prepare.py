@@ -18,7 +18,12 @@ from bottleneck.cache.location import name_of
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.store import FeatureCache
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.engine import Wanted, choose_known, refuse_other_weights
+from bottleneck.extraction.engine import (
+    Wanted,
+    choose_known,
+    refuse_other_weights,
+    refuse_quantised,
+)
 from bottleneck.extraction.progress import Progress
 from bottleneck.finetuning.feed import Material
 from bottleneck.finetuning.graph import Graph, Unfrozen, build_graph, unfreeze
@@ -125,6 +130,7 @@ def prepare(
             "one; fit a head on one of them with: bottleneck fit-head --recipe ID"
         )
     recipe = run.recipes[0].of_view(0)
+    refuse_quantised(recipe, "fine-tuning trains float32 weights")
     store, listing, split = _find_data(folder, run, cache)
     features = locate(store.path, [recipe], split.rows, run.classes)
     own = find_head(run.head).load(folder)

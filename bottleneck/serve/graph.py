@@ -1,6 +1,5 @@
 """A run as one graph, from pixels to probabilities."""
 
-import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,15 @@ from typing import Any
 
 from bottleneck.bases.backbone import find_backbone, load_backbone
 from bottleneck.bases.backend import load_keras
+from bottleneck.bases.network import build_network
 from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.engine import choose_known, passes, refuse_other_weights
+from bottleneck.extraction.engine import (
+    choose_known,
+    passes,
+    refuse_other_weights,
+    refuse_quantised,
+)
 from bottleneck.heads.layers import LAYERED, as_layers, has_layers
 from bottleneck.heads.registry import find_head
 from bottleneck.images.decode import Fit
@@ -77,8 +82,11 @@ def graph_of(run: Run, folder: Path, weights: str | os.PathLike[str] | None = No
     pixels = keras.Input((size, size, 3), dtype="uint8", name=PIXELS)
     features: dict[Recipe, Any] = {}
     for recipes, weights_path in passes(run.recipes, run.weights_paths):
+        refuse_quantised(recipes[0], "a graph is exported in float32")
         wanted = choose_known(recipes, weights_path, weights)
-        network = dataclasses.replace(wanted, precision="float32").build()
+        network = build_network(
+            wanted.base, wanted.weights, wanted.taps, wanted.pool, wanted.image_size
+        )
         refuse_other_weights(network.weights_digest, recipes[0], wanted.weights)
         outputs = keras.tree.flatten(network.model(pixels, training=False))
         features |= dict(zip(recipes, outputs, strict=True))

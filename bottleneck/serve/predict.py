@@ -20,8 +20,8 @@ from bottleneck.cache.mirror import local_folder
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.rows import OK
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
-from bottleneck.extraction.engine import EngineName, choose, choose_known, passes
+from bottleneck.extraction.conveyor import Settings
+from bottleneck.extraction.engine import BATCH_SIZE, EngineName, choose, choose_known, passes
 from bottleneck.extraction.fill import fill, find_targets
 from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import Progress, no_progress
@@ -131,7 +131,7 @@ def predict(
     path_column: str = "path",
     skip_missing: bool = False,
     max_pixels: int = MAX_PIXELS,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     workers: int | None = None,
     engine: EngineName = "auto",
     progress: Progress = no_progress,
@@ -155,10 +155,10 @@ def predict(
         For a CSV, see `bottleneck.images.source.read_source`.
     max_pixels : int
         Pictures with more pixels are refused as decompression bombs.
-    batch_size : int
-        Images the base is given at once; fewer where there are fewer.
+    batch_size : int, optional
+        Images the base is given at once, as for `bottleneck.extract`; fewer where there are fewer.
     workers : int, optional
-        Threads that read and decode; by default as many as there are cores.
+        Pictures decoded at the same time; by default as many as there are cores.
     engine : {"auto", "keras", "openvino"}
         What runs the base, see `bottleneck.extract`.
     progress : callable
@@ -197,8 +197,9 @@ def predict(
         if cache is None:
             # Nothing is kept, so a batch need not be padded. In a cache it must be: the last bits of
             # features depend on its size.
-            few = min(batch_size, max(len(listing.ok), 1))
-            settings = dataclasses.replace(settings, batch_size=few)
+            few = max(len(listing.ok), 1)
+            if few < (batch_size or BATCH_SIZE):
+                settings = dataclasses.replace(settings, batch_size=few)
         if known.best == TUNED:
             listing, predicted = _by_network(folder, known, place, listing, settings, progress)
         else:

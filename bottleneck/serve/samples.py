@@ -64,11 +64,11 @@ def _own(run: Run, folder: Path) -> Iterator[bytes]:
     if listing is None or not paths:
         return
     digests = {row.path: row.digest for row in listing.ok}
-    recipe = run.recipes[0]
+    recipe, pictures = run.recipes[0], open_place(listing.root)
     for place in np.linspace(0, len(paths) - 1, min(COUNT, len(paths)), dtype=int):
         path = paths[place]
         try:
-            data = open_place(listing.root).read(path)
+            data = pictures.read(path)
             if digest_of(data) == digests.get(path):
                 decode(data, recipe.image_size, recipe.fit)
                 yield data
