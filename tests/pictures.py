@@ -19,6 +19,13 @@ def write_crops(folder: Path, photograph: Image.Image, count: int, seed: int) ->
         crop.save(folder / f"{number:02d}.jpg", quality=90)
 
 
+def write_many(folder: Path, photographs: list[Image.Image], each: int) -> Path:
+    """Write so many parts of each photograph, in a folder for each."""
+    for seed, photograph in enumerate(photographs, start=3):  # seeds that draw no crop twice
+        write_crops(folder / str(seed), photograph, each, seed)
+    return folder
+
+
 def extract_here(images: Path, cache: Path, **options: Any) -> Any:
     """Extract in this process with random weights, as small as can be."""
     return extract(images, cache, **{"weights": "random", "image_size": 75} | options)

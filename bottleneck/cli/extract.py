@@ -8,7 +8,7 @@ from bottleneck.cache.recipe import PLAIN
 from bottleneck.cache.store import FeatureCache
 from bottleneck.cli import options, terminal
 from bottleneck.cli.bars import progress_bar
-from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS
+from bottleneck.extraction.conveyor import SEAL_SECONDS
 from bottleneck.extraction.extract import extract as run_extract
 from bottleneck.images.decode import MAX_PIXELS
 
@@ -36,7 +36,7 @@ def extract(
     skip_missing: options.SkipMissing = False,
     retry_failed: options.RetryFailed = False,
     max_pixels: options.MaxPixels = MAX_PIXELS,
-    batch_size: options.BatchSize = BATCH_SIZE,
+    batch_size: options.BatchSize = None,
     workers: options.Workers = None,
     engine: options.Engine = "auto",
     seal_seconds: options.SealSeconds = SEAL_SECONDS,

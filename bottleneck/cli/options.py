@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from bottleneck.bases.base import PreprocessingName
-from bottleneck.bases.network import Pool, Precision
-from bottleneck.cache.recipe import Dtype
+from bottleneck.bases.network import Pool
+from bottleneck.cache.recipe import Dtype, Precision
 from bottleneck.cli.terminal import set_debug
 from bottleneck.extraction.engine import EngineName
 from bottleneck.images.decode import Fit
@@ -110,10 +110,15 @@ RetryFailed = Annotated[
 MaxPixels = Annotated[
     int, _running(min=1, help="Refuse pictures with more pixels (decompression bombs).")
 ]
-BatchSize = Annotated[int, _running(min=1, help="Images the base is given at once.")]
+BatchSize = Annotated[
+    int | None,
+    _running(
+        min=1, help="Images the base is given at once.", show_default="16; on a GPU what fits"
+    ),
+]
 Workers = Annotated[
     int | None,
-    _running(min=1, help="Threads that read and decode.", show_default="as many as cores"),
+    _running(min=1, help="Pictures decoded at the same time.", show_default="as many as cores"),
 ]
 Engine = Annotated[
     EngineName,

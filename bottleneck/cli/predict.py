@@ -8,7 +8,6 @@ import typer
 
 from bottleneck.cli import options, terminal
 from bottleneck.cli.bars import progress_bar
-from bottleneck.extraction.conveyor import BATCH_SIZE
 from bottleneck.images.decode import MAX_PIXELS
 from bottleneck.serve.predict import predict as run_predict
 
@@ -28,7 +27,7 @@ def predict(
     path_column: options.PathColumn = "path",
     skip_missing: options.SkipMissing = False,
     max_pixels: options.MaxPixels = MAX_PIXELS,
-    batch_size: options.BatchSize = BATCH_SIZE,
+    batch_size: options.BatchSize = None,
     workers: options.Workers = None,
     engine: options.Engine = "auto",
     json: options.Json = False,

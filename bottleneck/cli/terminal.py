@@ -57,6 +57,8 @@ def show_messages() -> None:
     logger.addHandler(_Messages())
     # it warns of each model that is traced anew, which those of stages and cuts are by design
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # it shows tracebacks of faults that end in a line of ours
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 
 
 def set_debug(wanted: bool) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.features import Located, locate
 from bottleneck.cache.listing import Listing
+from bottleneck.cache.mirror import local_folder
 from bottleneck.cache.recipe import Recipe, RecipeFile
 from bottleneck.cache.rows import Row
 from bottleneck.cache.store import FeatureCache, find_views
@@ -369,12 +370,13 @@ def _judge_each(
     from joblib import Parallel, delayed
 
     with connect(cluster) as workers, contextlib.ExitStack() as stack:
-        for cache in sorted({source.cache for source, _ in combinations}):
-            stack.enter_context(joblib_on(workers, Path(cache)))
+        places = {source.cache: _from_anywhere(source.cache) for source, _ in combinations}
+        for place in sorted(places.values()):
+            stack.enter_context(joblib_on(workers, place))
         found = Parallel(n_jobs=-1, return_as="generator")(
             delayed(_judge_afar)(
                 # opened shards stay here
-                replace(source, cache=str(Path(source.cache).absolute()), views=()),
+                replace(source, cache=places[source.cache], views=()),
                 len(source.views),
                 *(kind, split, classes, seed, memory),
             )
@@ -382,6 +384,10 @@ def _judge_each(
         )
         for (source, kind), (entry, probabilities) in zip(combinations, found, strict=True):
             yield Judged(replace(entry, cache=source.cache), source, kind, probabilities)
+
+
+def _from_anywhere(cache: str) -> str:
+    return cache if is_url(cache) else str(Path(cache).absolute())
 
 
 def _judge_afar(
@@ -395,9 +401,9 @@ def _judge_afar(
 ) -> tuple[Entry, Mapping[str, NDArray[np.float32]]]:
     """Do so on a worker, which opens the shards itself."""
     if views:
-        located = locate(
-            Path(source.cache), source.recipes, split.rows, split.classes, range(views)
-        )
+        # a cache behind a URL is read through the mirror of the machine we are on
+        cache = local_folder(source.cache)
+        located = locate(cache, source.recipes, split.rows, split.classes, range(views))
         source = replace(source, views=located.by_view(views))
     judged = _judge(source, kind, split, classes, seed, memory)
     return judged.entry, judged.probabilities

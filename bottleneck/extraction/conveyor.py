@@ -1,8 +1,8 @@
 """Read → decode → base → write, all at once and all bounded.
 
-Threads read and decode ahead; the calling thread makes batches of what they give, which others run
-through the base, as many at once as the engine takes; one more thread seals shards. What each may run
-ahead is limited, so memory does not grow with the image set.
+Threads read and decode ahead, more of them reading than decoding; the calling thread makes batches of
+what they give, which others run through the base, as many at once as the engine takes; one more thread
+seals shards. What each may run ahead is limited, so memory does not grow with the image set.
 """
 
 import contextlib
@@ -11,18 +11,18 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Semaphore
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.recipe import PLAIN
-from bottleneck.cache.shard import SHARD_BYTES
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.engine import ENGINES, Engine, EngineName, openvino_installed
+from bottleneck.extraction.engine import BATCH_SIZE, ENGINES, Engine, EngineName, openvino_installed
 from bottleneck.extraction.plan import Item, Target, Task
 from bottleneck.extraction.scan import digest_of
 from bottleneck.extraction.sealer import Key, Sealer
@@ -30,10 +30,7 @@ from bottleneck.extraction.tally import Tally
 from bottleneck.images.augment import make_view, parse_augmentation
 from bottleneck.images.decode import MAX_PIXELS, UnreadableImageError, decode, pixel_limit
 from bottleneck.images.place import Place, open_place
-
-# Images to a batch. On two CPU cores the rate does not depend on it between 8 and 32; a small one
-# wastes less on the padding of the last.
-BATCH_SIZE = 16
+from bottleneck.remote import REQUESTS
 
 # Seconds after which a shard is sealed even if it is small: what a crash can cost.
 SEAL_SECONDS = 60.0
@@ -45,10 +42,10 @@ class Settings:
 
     Attributes
     ----------
-    batch_size : int
-        Images to a batch.
+    batch_size : int or None
+        Images to a batch; None for what suits the device, see `bottleneck.extraction.engine.start_engine`.
     workers : int
-        Threads that read and decode.
+        Pictures decoded at the same time; more than that are read.
     max_pixels : int
         Pictures with more pixels are refused.
     seal_seconds : float
@@ -62,7 +59,7 @@ class Settings:
         One of them is too small, or there is no such engine here.
     """
 
-    batch_size: int = BATCH_SIZE
+    batch_size: int | None = None
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     max_pixels: int = MAX_PIXELS
     seal_seconds: float = SEAL_SECONDS
@@ -72,7 +69,7 @@ class Settings:
         least = {"batch_size": 1, "workers": 1, "max_pixels": 1, "seal_seconds": 0}
         for name, minimum in least.items():
             value = getattr(self, name)
-            if value < minimum:
+            if value is not None and value < minimum:
                 raise BottleneckError(f"{name} takes a number from {minimum}, not {value}")
         if self.engine not in ENGINES:
             raise BottleneckError(
@@ -84,35 +81,21 @@ class Settings:
             )
 
 
-def rows_per_task(bytes_per_row: int, batch_size: int) -> int:
-    """How many rows fill a shard, in whole batches so that only the very last is padded.
-
-    Parameters
-    ----------
-    bytes_per_row : int
-        Of the features of all taps.
-    batch_size : int
-
-    Examples
-    --------
-    >>> rows_per_task(4 * 2048, batch_size=16)
-    2048
-    """
-    return max(SHARD_BYTES // bytes_per_row // batch_size, 1) * batch_size
-
-
 def run_task(
     task: Task,
     *,
     root: str,
     features: Path,
     targets: Sequence[Target],
-    engine: Engine,
+    start: Callable[[], Engine],
     settings: Settings,
     tally: Tally,
     done: Callable[[int], None],
 ) -> None:
     """Compute features of a task's images and seal them into shards.
+
+    A file is read once: one that was not read before is hashed here, and decoded only if its features
+    are lacking. So whether there is anything for a base to do shows on the way.
 
     Parameters
     ----------
@@ -124,7 +107,8 @@ def run_task(
     targets : sequence of Target
         What to compute. Their recipes differ in tap and augmentation at most, and the base is run
         once for all of them.
-    engine : Engine
+    start : callable
+        Gives what runs the base; called when there is a picture for it.
     settings : Settings
     tally : Tally
         Added to as the work proceeds, so that it is right after an interruption too.
@@ -140,11 +124,35 @@ def run_task(
     -----
     Whatever interrupts it, what is computed by then is sealed first.
     """
-    decoders = ThreadPoolExecutor(settings.workers, thread_name_prefix="decode")
+    # What hides the latency of an object store hides that of a slow disk. Where nothing holds reading up, few
+    # of these threads are ever at work.
+    readers = ThreadPoolExecutor(max(settings.workers, REQUESTS), thread_name_prefix="read")
+    with pixel_limit():
+        try:
+            views = _views_ahead(readers, task, open_place(root), targets, settings, tally, done)
+            first = next(views, None)
+            if first is not None:
+                engine = start()
+                sealer = Sealer(features, targets, engine.taps, settings.seal_seconds, tally)
+                with contextlib.closing(sealer):
+                    whole = itertools.chain([first], views)
+                    _run_batches(whole, engine, sealer, tally, done)
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+
+_Square = NDArray[np.uint8]
+
+
+def _run_batches(
+    views: Iterator[tuple[Key, _Square]],
+    engine: Engine,
+    sealer: Sealer,
+    tally: Tally,
+    done: Callable[[int], None],
+) -> None:
+    """Run batches through the base, as many at once as the engine takes."""
     runners = ThreadPoolExecutor(engine.in_flight, thread_name_prefix="base")
-    sealer = Sealer(features, targets, engine.taps, settings.seal_seconds, tally)
-    size = targets[0].recipe.image_size
-    shape = (settings.batch_size, size, size, 3)
     spare: list[NDArray[np.uint8]] = []
     running: deque[_Running] = deque()
 
@@ -157,32 +165,25 @@ def run_task(
         tally.ran(began, ended)
         spare.append(batch.pixels)
         sealer.add(batch.keys, outputs)
-        done(batch.views)
+        done(len(batch.keys))
 
-    with pixel_limit(), contextlib.closing(sealer):
-        try:
-            pictures = _decode_ahead(decoders, task, open_place(root), targets, settings, tally)
-            views = itertools.chain.from_iterable(map(_views_of, pictures))
-            while batch := list(itertools.islice(views, settings.batch_size)):
-                usable = [(key, square) for key, square in batch if square is not None]
-                if not usable:
-                    done(len(batch))
-                    continue
-                # Always the same shape: another would be traced anew, and change the last bits. The
-                # rows beyond are left from a batch before and their results thrown away.
-                pixels = spare.pop() if spare else np.zeros(shape, np.uint8)
-                for row, (_, square) in enumerate(usable):
-                    pixels[row] = square
-                # one more than run at once, so that whoever is through has the next to go on with
-                if len(running) > engine.in_flight:
-                    receive()
-                result = runners.submit(_run, engine, pixels)
-                running.append(_Running([key for key, _ in usable], len(batch), pixels, result))
-            while running:
+    try:
+        while batch := list(itertools.islice(views, engine.batch_size)):
+            # Always the same shape: another would be traced anew, and change the last bits. The
+            # rows beyond are left from a batch before and their results thrown away.
+            shape = (engine.batch_size, *batch[0][1].shape)
+            pixels = spare.pop() if spare else np.zeros(shape, np.uint8)
+            for row, (_, square) in enumerate(batch):
+                pixels[row] = square
+            # one more than run at once, so that whoever is through has the next to go on with
+            if len(running) > engine.in_flight:
                 receive()
-        finally:
-            decoders.shutdown(cancel_futures=True)
-            runners.shutdown(cancel_futures=True)
+            result = runners.submit(_run, engine, pixels)
+            running.append(_Running([key for key, _ in batch], pixels, result))
+        while running:
+            receive()
+    finally:
+        runners.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,6 @@ class _Running:
     """A batch the base has in hand."""
 
     keys: list[Key]
-    views: int
     pixels: NDArray[np.uint8]
     result: Future[tuple[tuple[NDArray[np.float32], ...], float, float]]
 
@@ -203,76 +203,93 @@ def _run(
     return outputs, began, time.perf_counter()
 
 
-# --- read and decode
+# --- read, hash and decode
 
 
 @dataclass(frozen=True)
 class _Picture:
-    item: Item
-    # for each view of the item; None where it cannot be used
-    pixels: list[NDArray[np.uint8]] | None
-    unreadable: dict[str, str]
-    undecodable: str
-    read_seconds: float
-    decode_seconds: float
+    """What a thread made of an item: pixels of the views it turned out to lack, or why there are none."""
+
+    digest: str = ""
+    views: tuple[int, ...] = ()
+    squares: Sequence[_Square] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    undecodable: str = ""
+    read_seconds: float = 0.0
+    decode_seconds: float = 0.0
 
 
-def _views_of(picture: _Picture) -> list[tuple[Key, NDArray[np.uint8] | None]]:
-    item = picture.item
-    squares: Sequence[NDArray[np.uint8] | None] = picture.pixels or [None] * len(item.views)
-    keys = (Key(item.digest, view, item.paths[0]) for view in item.views)
-    return list(zip(keys, squares, strict=True))
-
-
-def _decode_ahead(
+def _views_ahead(
     pool: ThreadPoolExecutor,
     task: Task,
     place: Place,
     targets: Sequence[Target],
     settings: Settings,
     tally: Tally,
-) -> Iterator[_Picture]:
-    """Yield the task's pictures in order while threads prepare those that follow."""
+    done: Callable[[int], None],
+) -> Iterator[tuple[Key, _Square]]:
+    """Yield what there is to compute of the task, in its order, while threads prepare what follows."""
     recipe = targets[0].recipe
     told = {target.recipe.augmentation for target in targets} - {PLAIN}
     augmentation = parse_augmentation(told.pop() if told else PLAIN)
+    # Digests of the pictures that have passed. Only here is their order certain; a thread that looks in
+    # too early decodes one for nothing.
+    passed: set[bytes] = set()
+    cores = Semaphore(settings.workers)
 
     def prepare(item: Item) -> _Picture:
         started = time.perf_counter()
-        data, unreadable = _read(item, place)
-        read = time.perf_counter()
-        pixels, undecodable = None, ""
-        if data is not None:
-            try:
-                plain = decode(data, recipe.image_size, recipe.fit, settings.max_pixels)
-                pixels = [make_view(plain, augmentation, item.digest, view) for view in item.views]
-            except UnreadableImageError as error:
-                undecodable = str(error)
-        decoded = time.perf_counter()
-        return _Picture(item, pixels, unreadable, undecodable, read - started, decoded - read)
+        data, digest, unreadable = _read(item, place)
+        read_seconds = time.perf_counter() - started
+        if data is None:
+            return _Picture(unreadable=unreadable, read_seconds=read_seconds)
+        views, squares, undecodable = item.views, [], ""
+        if not item.digest:
+            views = tuple(view for view in views if any(t.lacks(digest, view) for t in targets))
+        with cores:
+            started = time.perf_counter()
+            if views and bytes.fromhex(digest) not in passed:
+                try:
+                    plain = decode(data, recipe.image_size, recipe.fit, settings.max_pixels)
+                    squares = [make_view(plain, augmentation, digest, view) for view in views]
+                except UnreadableImageError as error:
+                    undecodable = str(error)
+            seconds = read_seconds, time.perf_counter() - started
+        return _Picture(digest, views, squares, unreadable, undecodable, *seconds)
 
     items = iter(task.items)
-    # two batches of views: one for the base, one in the making
-    most = max(len(item.views) for item in task.items)
-    ahead = math.ceil(2 * settings.batch_size / most) + settings.workers
-    pending: deque[Future[_Picture]] = deque()
+    # two batches of views: one for the base, one in the making; of larger ones as many as keep threads at work
+    most = len({view for target in targets for view in target.views})
+    ahead = math.ceil(2 * (settings.batch_size or BATCH_SIZE) / most) + settings.workers
+    pending: deque[tuple[Item, Future[_Picture]]] = deque()
     while True:
         for item in itertools.islice(items, ahead - len(pending)):
-            pending.append(pool.submit(prepare, item))
+            pending.append((item, pool.submit(prepare, item)))
         if not pending:
             return
         start = time.perf_counter()
-        picture = pending.popleft().result()
+        item, future = pending.popleft()
+        picture = future.result()
         tally.starved += time.perf_counter() - start
         tally.read += picture.read_seconds
         tally.decode += picture.decode_seconds
         tally.unreadable |= picture.unreadable
+        digest = bytes.fromhex(picture.digest)  # half the memory
+        if not item.digest:
+            tally.digests.append(digest)
         if picture.undecodable:
-            tally.undecodable[picture.item.digest] = picture.undecodable
-        yield picture
+            tally.undecodable[picture.digest] = picture.undecodable
+        squares = () if digest in passed else picture.squares
+        if squares:
+            passed.add(digest)
+        for view, square in zip(picture.views, squares, strict=False):
+            yield Key(picture.digest, view, item.paths[0]), square
+        if len(squares) < len(item.views):
+            done(len(item.views) - len(squares))
 
 
-def _read(item: Item, place: Place) -> tuple[bytes | None, dict[str, str]]:
+def _read(item: Item, place: Place) -> tuple[bytes | None, str, dict[str, str]]:
+    """Read an item by the first of its paths that leads to its bytes."""
     unreadable = {}
     for path in item.paths:
         try:
@@ -280,7 +297,8 @@ def _read(item: Item, place: Place) -> tuple[bytes | None, dict[str, str]]:
         except UnreadableImageError as error:
             unreadable[path] = str(error)
             continue
-        if digest_of(data) == item.digest:
-            return data, unreadable
+        digest = digest_of(data)
+        if digest == item.digest or not item.digest:
+            return data, digest, unreadable
         unreadable[path] = "changed since it was listed; run extract again to take it as it is now"
-    return None, unreadable
+    return None, "", unreadable

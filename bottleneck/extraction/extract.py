@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bottleneck.bases.network import Pool, Precision
+from bottleneck.bases.network import Pool
 from bottleneck.cache.listing import (
     DamagedListingError,
     Listing,
@@ -19,15 +19,15 @@ from bottleneck.cache.listing import (
 from bottleneck.cache.location import name_of
 from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.mirror import local_folder
-from bottleneck.cache.recipe import PLAIN, Dtype
+from bottleneck.cache.recipe import PLAIN, Dtype, Precision
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.cluster import connect, refuse_blind
-from bottleneck.extraction.conveyor import BATCH_SIZE, SEAL_SECONDS, Settings
-from bottleneck.extraction.engine import EngineName, choose
+from bottleneck.extraction.conveyor import SEAL_SECONDS, Settings
+from bottleneck.extraction.engine import BATCH_SIZE, EngineName, choose
 from bottleneck.extraction.fill import Filled, fill
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.extraction.report import ExtractReport, Stages
-from bottleneck.extraction.scan import scan
+from bottleneck.extraction.scan import hash_unread, recall
 from bottleneck.extraction.tally import Tally
 from bottleneck.images.decode import MAX_PIXELS, Fit
 from bottleneck.images.source import ImageSet, read_source
@@ -63,7 +63,7 @@ def extract(
     skip_missing: bool = False,
     retry_failed: bool = False,
     max_pixels: int = MAX_PIXELS,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     workers: int | None = None,
     engine: EngineName = "auto",
     seal_seconds: float = SEAL_SECONDS,
@@ -78,7 +78,7 @@ def extract(
         A folder of class folders; a folder with ``train``, ``val`` and ``test`` above class
         folders; a flat folder; a CSV; one picture; or files that hold many, see
         `bottleneck.images.source.read_source`.
-        Or the URL of a folder, a CSV or one picture.
+        Or the URL of any of these.
     cache : path
         The cache's folder or URL; made if need be.
     base : str or path
@@ -99,8 +99,9 @@ def extract(
         Side of the square shown to the base, in pixels; by default what it was trained on.
     fit : {"squash", "crop"}
         Scale both sides, or keep proportions and the centre.
-    precision : {"float32", "bfloat16", "float16"}
-        What the base computes in.
+    precision : {"float32", "bfloat16", "float16", "int8"}
+        What the base computes in. For int8 its graph is quantised the first time, which takes some of the
+        pictures, and kept in the cache.
     dtype : {"float32", "float16"}, optional
         What features are stored in; by default float32 for vectors and float16 for maps.
     views : int
@@ -115,10 +116,11 @@ def extract(
         Try images again that failed before and have not changed.
     max_pixels : int
         Pictures with more pixels are refused as decompression bombs.
-    batch_size : int
-        Images the base is given at once.
+    batch_size : int, optional
+        Images the base is given at once; by default 16 on a CPU and in a cluster, on a GPU as many as its memory
+        takes up to 256.
     workers : int, optional
-        Threads that read and decode; by default as many as there are cores, and more for images behind a URL.
+        Pictures decoded at the same time; by default as many as there are cores.
     engine : {"auto", "keras", "openvino"}
         What runs the base: the fastest there is, or this one. In float32 they agree within a thousandth, so a
         recipe does not say which it was.
@@ -126,7 +128,7 @@ def extract(
         Computed features are sealed at least this often: what a crash can cost.
     cluster : str, optional
         Where the base runs, if not in this process: on the workers of a Dask scheduler,
-        ``dask://HOST:PORT``, that see images and cache under the same paths; or in N processes of this
+        ``dask://HOST:PORT``, that see images and cache under the same paths or URLs; or in N processes of this
         machine, ``local:N``, for which a script needs ``if __name__ == "__main__":``.
     progress : callable
         Called with the step's name, how many are done, and how many there are.
@@ -147,11 +149,10 @@ def extract(
     (6, 0, 6, 0)
     """
     started = time.perf_counter()
-    if is_url(images) and workers is None:
-        workers = max(REQUESTS, Settings().workers)
     place = local_folder(cache)
     settings = Settings(
-        batch_size=batch_size,
+        # workers that differ in it would differ in the last bits of features
+        batch_size=BATCH_SIZE if batch_size is None and cluster is not None else batch_size,
         workers=Settings().workers if workers is None else workers,
         max_pixels=max_pixels,
         seal_seconds=seal_seconds,
@@ -187,14 +188,14 @@ def extract(
     with connect(cluster) as workers_of, writer_lock(place):
         known = _known(place)
         _tell_of_another_set(place, known, found)
-        listing = scan(
-            found,
-            known,
-            workers=settings.workers,
-            retry_failed=retry_failed,
-            progress=progress,
-        )
+        readers = max(REQUESTS, settings.workers) if is_url(images) else settings.workers
+        with _paused_collection():
+            listing = recall(
+                found, known, workers=readers, retry_failed=retry_failed, progress=progress
+            )
         if workers_of is not None:
+            # a task for a worker names what it computes; without one pictures are hashed on their way to the base
+            listing = hash_unread(listing, workers=readers, progress=progress)
             refuse_blind(
                 workers_of, place, listing.root, ((row.path, row.digest) for row in listing.ok)
             )

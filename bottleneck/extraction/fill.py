@@ -3,15 +3,18 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bottleneck.bases.network import Network
+from bottleneck.cache.digests import Digests
 from bottleneck.cache.listing import Listing
-from bottleneck.cache.mirror import forget
+from bottleneck.cache.location import location_of
+from bottleneck.cache.mirror import forget, send_graphs
+from bottleneck.cache.quantised import Quantised
 from bottleneck.cache.recipe import (
     DamagedRecipeError,
     Recipe,
@@ -20,16 +23,20 @@ from bottleneck.cache.recipe import (
     recipe_folders,
     write_recipe,
 )
-from bottleneck.cache.rows import FAILED, Row
+from bottleneck.cache.rows import FAILED, OK, UNREAD, Row, Rows
 from bottleneck.cache.survey import survey
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.cluster import Cluster, compute, outline
-from bottleneck.extraction.conveyor import Settings, rows_per_task, run_task
+from bottleneck.extraction.cluster import Cluster, outline
+from bottleneck.extraction.conveyor import Settings, run_task
+from bottleneck.extraction.dispatch import compute
 from bottleneck.extraction.engine import Engine, Wanted, refuse_other_weights, start_engine
-from bottleneck.extraction.plan import Item, Target, missing_items, plan_tasks
+from bottleneck.extraction.plan import Missing, Target, Task, missing_items
 from bottleneck.extraction.progress import Progress
+from bottleneck.extraction.quantise import with_quantised
+from bottleneck.extraction.scan import unreadable
 from bottleneck.extraction.tally import Tally
 from bottleneck.extraction.worker import Outline
+from bottleneck.remote import is_url
 
 _log = logging.getLogger("bottleneck")
 
@@ -43,7 +50,7 @@ class Filled:
     recipes : tuple of Recipe
         One for each tap.
     listing : Listing
-        With the images that turned out unusable marked as failed.
+        Without images that are unread, and with those that turned out unusable marked as failed.
     """
 
     recipes: tuple[Recipe, ...]
@@ -61,7 +68,9 @@ def fill(
     expected: Recipe | None = None,
     cluster: Cluster | None = None,
 ) -> Filled:
-    """Compute the features that usable images of a listing lack. Only for who holds the writer's lock.
+    """Compute the features that images of a listing lack. Only for who holds the writer's lock.
+
+    Images that are unread are read, and decoded only if it is not another's bytes they turn out to have.
 
     Damaged shards count as missing; their files go when all is ready to compute what they held. Where a recipe
     is `expected`, weights that do not make it are refused before anything is computed. What was done is
@@ -74,13 +83,21 @@ def fill(
         The weights cannot be had, a shard or recipe is of a newer format, or there is no room left.
     """
 
-    def build(taps: tuple[str, ...]) -> Network | Outline:
+    def build(taps: tuple[str, ...]) -> Network | Quantised | Outline:
         step = f"loading {wanted.base.name}"
         progress(step, 0, 0)
-        built = wanted.build(taps) if cluster is None else outline(cluster, wanted, taps, settings)
+        built = (
+            wanted.build(taps)
+            if cluster is None
+            else outline(cluster, wanted, taps, settings, cache)
+        )
         progress(step, 1, 1)
         return built
 
+    if wanted.precision == "int8":
+        wanted = with_quantised(cache, listing, wanted, settings, progress)
+        if cluster is not None:
+            send_graphs(cache)
     network, digest = None, wanted.recognise(readable_recipes(cache))
     if digest is None:
         network = build(wanted.taps)
@@ -98,30 +115,43 @@ def fill(
     targets, damaged = find_targets(cache, recipes, wanted.views)
     for message in damaged.values():
         _log.warning("%s", message)
-    usable = listing.ok
-    items = missing_items(usable, targets)
-    if items:
-        lacking = [target for target in targets if missing_items(usable, [target])]
-        taps = tuple(dict.fromkeys(target.recipe.tap for target in lacking))
-        if network is None:
-            network = build(taps)
-            refuse_other_weights(network.weights_digest, recipes[0], wanted.weights)
-        _refuse_full_disk(cache, items, lacking, network)
-        # before anything is sealed: the same rows are the same file, under the same name
+    items = missing_items(listing.not_failed, targets)
+    lacking = [target for target in targets if _lacks_any(target, items)]
+
+    def prepare() -> Network | Quantised | Outline:
+        """See that all is right before anything is sealed."""
+        built = network or build(tuple(dict.fromkeys(target.recipe.tap for target in lacking)))
+        refuse_other_weights(built.weights_digest, recipes[0], wanted.weights)
+        # where workers send what they seal to a URL, nothing of it stays here
+        kept_here = cluster is None or not is_url(location_of(cache))
+        _refuse_full_disk(cache if kept_here else None, listing, items, lacking, built)
+        # the same rows are the same file, under the same name
         _remove(damaged)
-        of_all = (items, listing.root, cache, lacking)
-        if isinstance(network, Network):
-            engine = _start(wanted, network, settings, progress)
-            tally.engine = engine.name
-            _compute(*of_all, engine, settings, tally, progress)
-        elif cluster is not None:
-            compute(cluster, *of_all, wanted, network, settings, tally, progress)
-    else:
-        _remove(damaged)
-    if tally.unreadable or tally.undecodable:
-        rows = tuple(_with_failure(row, tally) for row in listing.rows)
-        listing = Listing(listing.root, rows)
+        damaged.clear()
+        return built
+
+    def start() -> Engine:
+        built = prepare()
+        assert not isinstance(built, Outline)  # as there is no cluster
+        engine = _start(wanted, built, settings, progress)
+        tally.engine = engine.name
+        return engine
+
+    of_all = (items, listing.root, cache, lacking)
+    if items and cluster is None:
+        _compute(*of_all, start, settings, tally, progress)
+    elif items and cluster is not None:
+        built = prepare()
+        assert isinstance(built, Outline)
+        compute(cluster, *of_all, wanted, built, settings, tally, progress)
+    _remove(damaged)
+    if tally.digests or tally.unreadable or tally.undecodable:
+        listing = Listing(listing.root, _as_found(listing.rows, tally))
     return Filled(recipes, listing)
+
+
+def _lacks_any(target: Target, items: Missing) -> bool:
+    return any(target.lacks(item.digest, view) for item in items for view in item.views)
 
 
 def find_targets(
@@ -152,7 +182,11 @@ def _remove(damaged: Iterable[Path]) -> None:
 
 
 def _refuse_full_disk(
-    cache: Path, items: list[Item], targets: list[Target], network: Network | Outline
+    cache: Path | None,
+    listing: Listing,
+    items: Missing,
+    targets: list[Target],
+    network: Network | Quantised | Outline,
 ) -> None:
     """Compare what features will take with what is free, before hours are spent on them."""
     needed = 0
@@ -160,7 +194,7 @@ def _refuse_full_disk(
         recipe = target.recipe
         shape = network.feature_shapes[network.taps.index(recipe.tap)]
         each = int(np.prod(shape)) * np.dtype(recipe.dtype).itemsize
-        rows = sum(target.lacks(item.digest, view) for item in items for view in item.views)
+        rows = _rows_at_least(target, items, listing)
         needed += rows * each
         if len(shape) > 1:
             _log.info(
@@ -171,6 +205,8 @@ def _refuse_full_disk(
                 f"{each:,}",
                 rows * each / 1e6,
             )
+    if cache is None:
+        return
     disk = shutil.disk_usage(cache)
     # some network file systems tell neither
     if disk.total and needed > disk.free:
@@ -180,17 +216,30 @@ def _refuse_full_disk(
         )
 
 
+def _rows_at_least(target: Target, items: Missing, listing: Listing) -> int:
+    """Count the rows that will be kept; of images that are unread, those that cannot all be there already."""
+    digests, rows = items.rows.digests, 0
+    for view in target.views:
+        held = target.held.get(view, Digests.of(()))
+        asked = items.lacked[items.views.index(view)]
+        rows += int((asked & digests.present & (held.find(digests) < 0)).sum())
+        if unread := int((asked & ~digests.present).sum()):
+            listed = held.find(listing.rows.digests.distinct()) >= 0
+            rows += max(unread - (len(held) - int(listed.sum())), 0)
+    return rows
+
+
 def _compute(
-    items: list[Item],
+    items: Missing,
     root: str,
     cache: Path,
     targets: list[Target],
-    engine: Engine,
+    start: Callable[[], Engine],
     settings: Settings,
     tally: Tally,
     progress: Progress,
 ) -> None:
-    through, total = 0, sum(len(item.views) for item in items)
+    through, total = 0, items.total
 
     def done(views: int) -> None:
         nonlocal through
@@ -198,19 +247,16 @@ def _compute(
         progress("extracting", through, total)
 
     progress("extracting", 0, total)
-    numbers = sum(int(np.prod(shape)) for shape in engine.feature_shapes)
-    row = numbers * np.dtype(targets[0].recipe.dtype).itemsize
-    for task in plan_tasks(items, rows_per_task(row, settings.batch_size)):
-        run_task(
-            task,
-            root=root,
-            features=cache / "features",
-            targets=targets,
-            engine=engine,
-            settings=settings,
-            tally=tally,
-            done=done,
-        )
+    run_task(
+        Task(items),
+        root=root,
+        features=cache / "features",
+        targets=targets,
+        start=start,
+        settings=settings,
+        tally=tally,
+        done=done,
+    )
 
 
 def readable_recipes(cache: Path) -> tuple[RecipeFile, ...]:
@@ -230,7 +276,9 @@ def readable_recipes(cache: Path) -> tuple[RecipeFile, ...]:
     return tuple(entries)
 
 
-def _start(wanted: Wanted, network: Network, settings: Settings, progress: Progress) -> Engine:
+def _start(
+    wanted: Wanted, network: Network | Quantised, settings: Settings, progress: Progress
+) -> Engine:
     step = f"tracing {wanted.base.name}"
     progress(step, 0, 0)
     engine = start_engine(network, settings.engine, settings.batch_size)
@@ -261,14 +309,22 @@ def _enter(cache: Path, wanted: Wanted, recipe: Recipe) -> None:
             write_recipe(folder, more)
 
 
-def _with_failure(row: Row, tally: Tally) -> Row:
-    if row.status == FAILED:
-        return row
+def _as_found(rows: Rows, tally: Tally) -> Rows:
+    """Write into rows what was found when their images were read."""
+    unread = np.flatnonzero(rows.coded["status"].equal_to(UNREAD))
+    read = zip(rows.take(unread), tally.digests, strict=True)
+    rows = rows.replace(
+        unread, (row._replace(digest=digest.hex(), status=OK) for row, digest in read)
+    )
+    if not tally.unreadable and not tally.undecodable:
+        return rows
+    usable = np.flatnonzero(rows.coded["status"].equal_to(OK))
+    return rows.replace(usable, (_row_as_found(row, tally) for row in rows.take(usable)))
+
+
+def _row_as_found(row: Row, tally: Tally) -> Row:
     if row.path in tally.unreadable:
-        # nothing is known of its bytes now: without a digest they are read again next time
-        return row._replace(
-            digest="", status=FAILED, reason=tally.unreadable[row.path], size=-1, mtime_ns=-1
-        )
+        return unreadable(row, tally.unreadable[row.path])
     if row.digest in tally.undecodable:
         return row._replace(status=FAILED, reason=tally.undecodable[row.digest])
     return row

@@ -4,14 +4,17 @@ A task names all it needs and leaves sealed shards behind, so tasks may run in a
 process, on any machine that sees the images and the cache.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.rows import Row, Rows
+from bottleneck.cache.shard import SHARD_BYTES
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)  # there is one for each image
 class Item:
-    """One image to compute: its digest, every path it is known under, and the views of it."""
+    """One image to compute: its digest, every path it is known under, and the views of it.
+
+    Without a digest it is a file that has not been read yet, and its views are those it may lack.
+    """
 
     digest: str
     paths: tuple[str, ...]
@@ -47,18 +53,56 @@ class Item:
 
 @dataclass(frozen=True)
 class Task:
-    """Images whose features make up one shard, or more where that takes long."""
+    """Images to compute in one go, whose features make up as many shards as they fill."""
 
-    items: tuple[Item, ...]
+    items: Collection[Item]
 
 
-def missing_items(rows: Iterable[Row], targets: Sequence[Target]) -> list[Item]:
+@dataclass(frozen=True, eq=False)
+class Missing(Collection[Item]):
+    """The images that have to be computed; an item is made when it is looked at.
+
+    Attributes
+    ----------
+    rows : Rows
+        One for each.
+    lacked : ndarray of bool, shape (views, n)
+        Which views each lacks.
+    views : tuple of int
+        What they are counted by.
+    copies : mapping of int to tuple of str
+        The other paths of those that are listed more than once, by place.
+    """
+
+    rows: Rows
+    lacked: NDArray[np.bool_]
+    views: tuple[int, ...]
+    copies: Mapping[int, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item == mine for mine in self)
+
+    def __iter__(self) -> Iterator[Item]:
+        for place, row in enumerate(self.rows):
+            views = tuple(itertools.compress(self.views, self.lacked[:, place]))
+            yield Item(row.digest, (row.path, *self.copies.get(place, ())), views)
+
+    @property
+    def total(self) -> int:
+        """How many views there are to compute."""
+        return int(self.lacked.sum())
+
+
+def missing_items(rows: Iterable[Row], targets: Sequence[Target]) -> Missing:
     """Tell which images have to be computed: each distinct one once, in the order of the listing.
 
     Parameters
     ----------
     rows : iterable of Row
-        Usable images.
+        Usable images, and unread ones, each of which may have to be.
     targets : sequence of Target
         What any of them lacks is computed.
 
@@ -80,18 +124,43 @@ def missing_items(rows: Iterable[Row], targets: Sequence[Target]) -> list[Item]:
         for target in targets:
             if view in target.views:
                 lacking[number] |= target.held.get(view, nothing).find(listed.digests) < 0
-    concerned = np.flatnonzero(lacking.any(axis=0))
-    paths: dict[str, list[str]] = {}
-    lacked: dict[str, tuple[int, ...]] = {}
-    for place, row in zip(concerned, listed.take(concerned), strict=True):
-        paths.setdefault(row.digest, []).append(row.path)
-        lacked[row.digest] = tuple(
-            view for view, some in zip(views, lacking[:, place], strict=True) if some
-        )
-    return [Item(digest, tuple(named), lacked[digest]) for digest, named in paths.items()]
+    concerned: NDArray[np.bool_] = np.logical_or.reduce(lacking, axis=0)
+    found = listed.only(concerned)
+    first = found.digests.find(found.digests)
+    # one that is unread is like no other yet
+    first = np.where(found.digests.present, first, np.arange(len(found)))
+    distinct = first == np.arange(len(found))
+    place = (np.cumsum(distinct) - 1)[first].tolist()
+    again = np.flatnonzero(~distinct)
+    copies: dict[int, list[str]] = {}
+    for number, row in zip(again.tolist(), found.take(again), strict=True):
+        copies.setdefault(place[number], []).append(row.path)
+    return Missing(
+        found.only(distinct),
+        lacking[:, concerned][:, distinct],
+        tuple(views),
+        {number: tuple(named) for number, named in copies.items()},
+    )
 
 
-def plan_tasks(items: list[Item], rows_per_task: int) -> list[Task]:
+def rows_per_task(bytes_per_row: int, batch_size: int) -> int:
+    """How many rows fill a shard, in whole batches so that only the very last is padded.
+
+    Parameters
+    ----------
+    bytes_per_row : int
+        Of the features of all taps.
+    batch_size : int
+
+    Examples
+    --------
+    >>> rows_per_task(4 * 2048, batch_size=16)
+    2048
+    """
+    return max(SHARD_BYTES // bytes_per_row // batch_size, 1) * batch_size
+
+
+def plan_tasks(items: Iterable[Item], rows_per_task: int) -> list[Task]:
     """Cut the images into tasks of so many views, or a few more where an image has several.
 
     Examples

@@ -8,7 +8,13 @@ from pathlib import Path
 from bottleneck.cache.listing import write_listing
 from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.mirror import fetch_shards
-from bottleneck.cache.recipe import DamagedRecipeError, RecipeFile, read_recipe, write_recipe
+from bottleneck.cache.recipe import (
+    DamagedRecipeError,
+    RecipeFile,
+    read_recipe,
+    weights_path,
+    write_recipe,
+)
 from bottleneck.cache.shard import DamagedShardError, read_shard, shard_paths
 from bottleneck.cache.store import FeatureCache
 from bottleneck.cache.survey import survey
@@ -98,7 +104,7 @@ def _recipe(folder: Path) -> RecipeFile:
                 recipe = read_shard(path).recipe
             except DamagedShardError:
                 continue
-            entry = RecipeFile(recipe, recipe.weights, ())
+            entry = RecipeFile(recipe, weights_path(folder, recipe) or recipe.weights, ())
             write_recipe(folder, entry)
             return entry
         raise BottleneckError(

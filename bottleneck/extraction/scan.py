@@ -1,15 +1,21 @@
-"""Which bytes the images hold: hashed where they may have changed, remembered where not."""
+"""Which bytes the images hold: remembered where they cannot have changed, read where they may have."""
 
+import contextlib
 import hashlib
+import itertools
 import operator
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bottleneck.cache.listing import Listing
-from bottleneck.cache.rows import FAILED, OK, Row
+from bottleneck.cache.rows import FAILED, OK, UNREAD, Row, Rows
 from bottleneck.extraction.progress import Progress
 from bottleneck.images.decode import UnreadableImageError
-from bottleneck.images.place import Place, open_place
+from bottleneck.images.place import Place, Stamp, open_place
 from bottleneck.images.source import ImageFile, ImageSet
 
 # A file changed twice within one tick of the file system's clock looks unchanged after the second
@@ -20,13 +26,72 @@ _CLOCK_TICK_NS = 20_000_000
 # as long as to find that it has not changed.
 _AT_ONCE = 512
 
+# Parts for each thread at least, of files that are read: so that all are at it to the end.
+_PARTS = 8
+
 
 def scan(
     images: ImageSet, known: Listing | None, *, workers: int, retry_failed: bool, progress: Progress
 ) -> Listing:
     """List an image set with the digest of every image.
 
-    A file whose size and modification time are those of the known listing is not opened, as in
+    Parameters and notes are those of `recall`, which it is followed by reading what that leaves unread.
+
+    Returns
+    -------
+    Listing
+        Rows are ``failed`` where the file cannot be read, and where it failed before and has not
+        changed since.
+    """
+    listing = recall(images, known, workers=workers, retry_failed=retry_failed, progress=progress)
+    return hash_unread(listing, workers=workers, progress=progress)
+
+
+def hash_unread(listing: Listing, *, workers: int, progress: Progress) -> Listing:
+    """Read the pictures of a listing that are unread, for their digests.
+
+    Parameters
+    ----------
+    listing : Listing
+        As `recall` gives it.
+    workers : int
+        Files read at the same time.
+    progress : Progress
+
+    Returns
+    -------
+    Listing
+        Rows are ``failed`` where the file cannot be read.
+    """
+    unread = listing.unread
+    if not unread:
+        return listing
+    place = open_place(listing.root)
+
+    def read(some: Sequence[Row]) -> list[Row]:
+        return [_read(place, row) for row in some]
+
+    each = max(min(len(unread) // (workers * _PARTS), _AT_ONCE), 1)
+    parts = [unread[n : n + each] for n in range(0, len(unread), each)]
+
+    def whole() -> Iterator[Row]:
+        done = 0
+        with _threads(workers) as pool:
+            for rows in pool.map(read, parts):
+                yield from rows
+                done += len(rows)
+                progress("hashing", done, len(unread))
+
+    places = np.flatnonzero(listing.rows.coded["status"].equal_to(UNREAD))
+    return Listing(listing.root, listing.rows.replace(places, whole()))
+
+
+def recall(
+    images: ImageSet, known: Listing | None, *, workers: int, retry_failed: bool, progress: Progress
+) -> Listing:
+    """List an image set with the digests that are known, without reading a picture.
+
+    A file whose size and modification time are those of the known listing is taken to be the same, as in
     git's index. Only where it lies in the same place: files of another set, unpacked from an
     archive, may well agree in name, size and time.
 
@@ -36,7 +101,7 @@ def scan(
     known : Listing or None
         What is known from before.
     workers : int
-        Files read at the same time.
+        Files looked at, or read, at the same time.
     retry_failed : bool
         Take images that failed before as not yet tried.
     progress : Progress
@@ -44,94 +109,150 @@ def scan(
     Returns
     -------
     Listing
-        Rows are ``failed`` where the file cannot be read, and where it failed before and has not
-        changed since.
+        Rows are ``unread`` where the file is new or may have changed, and ``failed`` where it cannot be found,
+        or failed before and has not changed since.
     """
-    same_place = known is not None and known.root == images.root
-    if known and same_place and _is_as_it_was(images, known, retry_failed):
-        progress("scanning", len(known.rows), len(known.rows))
+    before = known.rows if known is not None and known.root == images.root else Rows.of(())
+    at = _places_before(images, before)
+    same = _unchanged(images, before, at, retry_failed)
+    done = int(same.sum())
+    progress("scanning", done, len(at))
+    if known is not None and done == len(before) and np.array_equal(at, np.arange(len(before))):
         return known
-    before = {row.path: row for row in known.rows} if known and same_place else {}
-    place = open_place(images.root)
-    rows: list[Row | None] = []
-    for path, label, split, _, stamp in images.files:
-        row = before.get(path)
-        # as `_look` finds it too, without a thread: to hand a file over takes longer than this
-        if row is not None and not (
-            stamp == (row.size, row.mtime_ns)
-            and label == row.label
-            and split == row.split
-            and row.digest
-            and not (retry_failed and row.status == FAILED)
-        ):
-            row = None
-        rows.append(row)
-    rest = [number for number, row in enumerate(rows) if row is None]
+    place, now = open_place(images.root), time.time_ns()
 
-    def look(numbers: list[int]) -> list[Row]:
-        files = [images.files[number] for number in numbers]
-        return [_look(place, file, before.get(file.path), retry_failed) for file in files]
+    def look(numbers: NDArray[np.int64]) -> list[Row]:
+        known_before = numbers[at[numbers] >= 0]
+        rows = dict(zip(known_before.tolist(), before.take(at[known_before]), strict=True))
+        return [
+            _look(place, images.files[number], rows.get(number), retry_failed, now)
+            for number in numbers.tolist()
+        ]
 
-    done = len(rows) - len(rest)
-    parts = [rest[n : n + _AT_ONCE] for n in range(0, len(rest), _AT_ONCE)]
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
+    def looked() -> Iterator[Row]:
+        nonlocal done
+        others = np.flatnonzero(~same)
+        parts = [others[n : n + _AT_ONCE] for n in range(0, len(others), _AT_ONCE)]
+        with _threads(workers) as pool:
+            for rows in pool.map(look, parts):
+                yield from rows
+                done += len(rows)
+                progress("scanning", done, len(at))
+
+    order = np.empty(len(at), np.int64)
+    order[np.flatnonzero(same)] = np.arange(done)
+    order[np.flatnonzero(~same)] = np.arange(done, len(at))
+    found = Rows.join([before.take(at[same]), Rows.of(looked())]).take(order)
+    return Listing(images.root, found)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(count, thread_name_prefix="scan")
     try:
-        for part, some in zip(parts, pool.map(look, parts), strict=True):
-            for number, row in zip(part, some, strict=True):
-                rows[number] = row
-            done += len(part)
-            progress("scanning", done, len(rows))
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-    return Listing(images.root, tuple(row for row in rows if row is not None))
 
 
-def _is_as_it_was(images: ImageSet, known: Listing, retry_failed: bool) -> bool:
-    """Tell whether each picture is as it is listed, by whole columns: one by one takes several times as long."""
-    rows = known.rows
-    if len(images.files) != len(rows) or (retry_failed and known.failed):
-        return False
-    paths, labels, splits, problems, stamps = zip(*images.files, strict=True)
-    stamped = zip(rows.column("size"), rows.column("mtime_ns"), strict=True)
-    return (
-        not any(problems)
-        and all(map(operator.eq, stamps, stamped))
-        and list(paths) == rows.column("path")
-        and list(labels) == rows.column("label")
-        and list(splits) == rows.column("split")
-        # of files that could not be read nothing is known
-        and bool(rows.digests.present.all())
+# Of many pictures few change as a rule, so they are compared by whole columns: one by one takes several times as
+# long.
+
+
+def _places_before(images: ImageSet, before: Rows) -> NDArray[np.int64]:
+    """Tell which row each picture had before; -1 for none."""
+    paths, known = [file.path for file in images.files], before.column("path")
+    if paths == known:
+        return np.arange(len(paths))
+    places = {path: place for place, path in enumerate(known)}
+    return np.fromiter((places.get(path, -1) for path in paths), np.int64, len(paths))
+
+
+def _unchanged(
+    images: ImageSet, before: Rows, at: NDArray[np.int64], retry_failed: bool
+) -> NDArray[np.bool_]:
+    """Tell for each picture whether it has not changed, nor what is known of it."""
+    count = len(at)
+    if not len(before):
+        return np.zeros(count, bool)
+    rows = before.take(np.maximum(at, 0))
+    _, labels, splits, problems, stamps = zip(*images.files, strict=True)
+    numbers = itertools.chain.from_iterable(stamp or _NO_STAMP for stamp in stamps)
+    sizes, times = np.fromiter(numbers, np.int64, 2 * count).reshape(-1, 2).T
+    same: NDArray[np.bool_] = (
+        (at >= 0) & (sizes == rows.numbers["size"]) & (times == rows.numbers["mtime_ns"])
     )
+    same &= rows.digests.present  # of files that could not be read nothing is known
+    same &= np.fromiter(map(operator.eq, labels, rows.column("label")), bool, count)
+    same &= np.fromiter(map(operator.eq, splits, rows.column("split")), bool, count)
+    same &= np.fromiter((problem is None for problem in problems), bool, count)
+    if retry_failed:
+        same &= ~rows.coded["status"].equal_to(FAILED)
+    return same
 
 
-def _look(place: Place, file: ImageFile, before: Row | None, retry_failed: bool) -> Row:
-    row = Row(file.path, label=file.label, split=file.split)
-    if file.problem is not None:
-        return row._replace(status=FAILED, reason=file.problem)
+# No file's: a listing says -1 where it does not know.
+_NO_STAMP = (-2, -2)
+
+
+def _look(place: Place, file: ImageFile, before: Row | None, retry_failed: bool, now: int) -> Row:
+    if file.stamp is not None or file.problem is not None:
+        return _recalled(file, file.stamp, before, retry_failed, now)
+    now = time.time_ns()
     try:
-        stamp = place.stamp(file.path) if file.stamp is None else file.stamp
+        stamp = place.stamp(file.path)
     except UnreadableImageError as error:
-        return row._replace(status=FAILED, reason=str(error))
+        return Row(file.path, label=file.label, split=file.split, status=FAILED, reason=str(error))
+    return _recalled(file, stamp, before, retry_failed, now)
+
+
+def _recalled(
+    file: ImageFile, stamp: Stamp | None, before: Row | None, retry_failed: bool, now: int
+) -> Row:
+    """Say what is known of a file that was looked at before `now`, in nanoseconds."""
+    if file.problem is not None or stamp is None:
+        return Row(
+            file.path,
+            label=file.label,
+            split=file.split,
+            status=FAILED,
+            reason=file.problem or "",
+        )
     size, mtime_ns = stamp
-    if before and before.digest and stamp == (before.size, before.mtime_ns):
+    # some web servers tell nothing by which a change would be noticed
+    told = before is not None and before.digest and mtime_ns != -1
+    if before is not None and told and stamp == (before.size, before.mtime_ns):
         retried = before.status == FAILED and retry_failed
         if not retried and (before.label, before.split) == (file.label, file.split):
             return before
-        return row._replace(
-            digest=before.digest,
+        return before._replace(
+            label=file.label,
+            split=file.split,
             status=OK if retried else before.status,
             reason="" if retried else before.reason,
-            size=before.size,
-            mtime_ns=before.mtime_ns,
         )
-    now = time.time_ns()
-    try:
-        data = place.read(file.path)
-    except UnreadableImageError as error:
-        return row._replace(status=FAILED, reason=str(error))
-    # looked at before it was read: what changes it from here on gives it another time
+    # it is read from here on: what changes it after that gives it another time
     settled = mtime_ns < now - _CLOCK_TICK_NS
-    return row._replace(digest=digest_of(data), size=size, mtime_ns=mtime_ns if settled else -1)
+    return Row(
+        file.path,
+        label=file.label,
+        split=file.split,
+        status=UNREAD,
+        size=size,
+        mtime_ns=mtime_ns if settled else -1,
+    )
+
+
+def _read(place: Place, row: Row) -> Row:
+    try:
+        return row._replace(digest=digest_of(place.read(row.path)), status=OK)
+    except UnreadableImageError as error:
+        return unreadable(row, str(error))
+
+
+def unreadable(row: Row, reason: str) -> Row:
+    """Mark a row as failed of whose bytes nothing is known: they are read again next time."""
+    return row._replace(digest="", status=FAILED, reason=reason, size=-1, mtime_ns=-1)
 
 
 def digest_of(data: bytes) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.recipe import Recipe
-from bottleneck.cache.shard import SHARD_BYTES, write_shard
+from bottleneck.cache.shard import write_shard
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.plan import Target
+from bottleneck.extraction.plan import Target, rows_per_task
 from bottleneck.extraction.tally import Tally
 
 _Stored = NDArray[np.float32] | NDArray[np.float16]
@@ -42,12 +42,13 @@ class Sealer:
         self._seconds, self._tally = seconds, tally
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._writing: Future[None] | None = None
+        self._spare: list[list[_Stored]] = []
         self._restart()
 
     def _restart(self) -> None:
         self._rows: list[Key] = []
-        self._outputs: list[tuple[_Stored, ...]] = []
-        self._bytes = 0
+        # for each tap as many rows as fill a shard: nothing need be put together in the end
+        self._outputs: list[_Stored] = []
         self._since = time.monotonic()
 
     def add(self, rows: list[Key], outputs: tuple[NDArray[np.float32], ...]) -> None:
@@ -57,10 +58,19 @@ class Sealer:
             _as_stored(output[: len(rows)], recipe, tap, rows)
             for output, tap in zip(outputs, self._taps, strict=True)
         )
+        batch = len(outputs[0])
+        if not self._rows:
+            count = rows_per_task(sum(part[:1].nbytes for part in stored), batch)
+            self._outputs = (
+                self._spare.pop()
+                if self._spare
+                else [np.empty((count, *part.shape[1:]), part.dtype) for part in stored]
+            )
+        for output, part in zip(self._outputs, stored, strict=True):
+            output[len(self._rows) : len(self._rows) + len(rows)] = part
         self._rows += rows
-        self._outputs.append(stored)
-        self._bytes += sum(part.nbytes for part in stored)
-        if self._bytes >= SHARD_BYTES or time.monotonic() - self._since >= self._seconds:
+        full = len(self._rows) + batch > len(self._outputs[0])
+        if full or time.monotonic() - self._since >= self._seconds:
             self._seal()
 
     def close(self) -> None:
@@ -84,14 +94,14 @@ class Sealer:
             writing.result()
             self._tally.blocked += time.perf_counter() - start
 
-    def _write(self, rows: list[Key], outputs: list[tuple[_Stored, ...]]) -> None:
+    def _write(self, rows: list[Key], outputs: list[_Stored]) -> None:
         start = time.perf_counter()
         for target in self._targets:
             lacking = [target.lacks(row.digest, row.view) for row in rows]
             if not any(lacking):
                 continue
             tap = self._taps.index(target.recipe.tap)
-            features = np.concatenate([output[tap] for output in outputs])
+            features = outputs[tap][: len(rows)]
             kept = list(itertools.compress(rows, lacking))
             write_shard(
                 self._folder / target.recipe.id,
@@ -100,6 +110,7 @@ class Sealer:
                 np.array([row.view for row in kept], np.uint16),
                 features if all(lacking) else features[lacking],
             )
+        self._spare.append(outputs)
         self._tally.write += time.perf_counter() - start
         self._tally.computed += len(rows)
 

@@ -11,6 +11,8 @@ class Tally:
     ----------
     computed : int
         Views of images whose features were sealed.
+    digests : list of bytes
+        SHA-256 of the files that were read for the first time, in their order; empty where that failed.
     unreadable : dict
         Reason by path, for files that could not be read.
     undecodable : dict
@@ -27,6 +29,7 @@ class Tally:
     """
 
     computed: int = 0
+    digests: list[bytes] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     undecodable: dict[str, str] = field(default_factory=dict)
     read: float = 0.0

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from bottleneck.bases.network import Pool, Precision
+from bottleneck.bases.network import Pool
 from bottleneck.cache.features import locate
 from bottleneck.cache.listing import Listing, read_listing, write_listing
 from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.mirror import local_folder
-from bottleneck.cache.recipe import Dtype
+from bottleneck.cache.recipe import Dtype, Precision
 from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.conveyor import BATCH_SIZE, Settings
+from bottleneck.extraction.conveyor import Settings
 from bottleneck.extraction.engine import Wanted, choose
 from bottleneck.extraction.fill import Filled, fill, find_targets, readable_recipes
 from bottleneck.extraction.plan import missing_items
@@ -56,15 +56,15 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     resize : {"squash", "crop"}
         Scale both sides, or keep proportions and the centre. (`fit` elsewhere, which here is a
         method.)
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"float32", "bfloat16", "float16", "int8"}
     dtype : {"float32", "float16"}, optional
     seed : int
         For random weights.
     cache : path
         The cache's folder; made if need be.
-    batch_size : int
+    batch_size : int, optional
     workers : int, optional
-        Threads that read and decode.
+        Pictures decoded at the same time.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         dtype: Dtype | None = None,
         seed: int = 0,
         cache: str | os.PathLike[str] = "cache/features",
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         workers: int | None = None,
     ) -> None:
         self.base = base

@@ -1,22 +1,31 @@
 """What a worker of a cluster does with a task, and what it has to be and to see to do it."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
-import importlib.util
 import math
 import os
+import pickle
+import secrets
 import sys
+import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bottleneck.bases.network import Network
+from bottleneck.bases.weights import find_weights
+from bottleneck.cache.atomic import TEMPORARY
 from bottleneck.cache.digests import Digests
-from bottleneck.cache.recipe import Recipe
+from bottleneck.cache.mirror import local_folder, send_shards
+from bottleneck.cache.quantised import Quantised
+from bottleneck.cache.recipe import QUANTISED, Recipe
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings, run_task
 from bottleneck.extraction.engine import (
@@ -31,9 +40,16 @@ from bottleneck.extraction.scan import digest_of
 from bottleneck.extraction.tally import Tally
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.place import open_place
+from bottleneck.remote import GoneError, Object, Remote, RemoteError, is_url
+
+if TYPE_CHECKING:
+    from distributed import Worker
 
 # Seconds between two signs of a worker, which go through the scheduler.
 _BETWEEN_SIGNS = 1.0
+
+# Seconds between two looks for a mark behind a URL: a request each, for which the base waits.
+_BETWEEN_REQUESTS = 5.0
 
 # Batches whose time tells how fast a worker is; before them one more, which is always slower.
 _TIMED_BATCHES = 2
@@ -75,15 +91,19 @@ class Sight:
     Attributes
     ----------
     mark : str
-        A file in the cache. Who removes it tells the workers to seal what they have, and to stop.
+        A file in the cache, by its path or URL. Who removes it tells the workers to seal what they have,
+        and to stop.
     root, path, digest : str
         A picture; `root` is empty where none is needed.
+    written : bool
+        Whether it has to be able to write beside it.
     """
 
     mark: str
     root: str = ""
     path: str = ""
     digest: str = ""
+    written: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,12 +113,31 @@ class Job:
     wanted: Wanted
     outline: Outline
     targets: tuple[Target, ...]
-    features: str
+    cache: str
     settings: Settings
     shares: int
     sight: Sight
-    versions: tuple[tuple[str, str], ...]
     topic: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a worker did with a task.
+
+    Attributes
+    ----------
+    worker : str
+    tally : Tally
+    whole : bool
+        Whether that was all of it.
+    sent : dict of str to Object
+        Shards it sent to a cache behind a URL.
+    """
+
+    worker: str
+    tally: Tally
+    whole: bool
+    sent: Mapping[str, Object] = field(default_factory=dict)
 
 
 @cache
@@ -131,11 +170,9 @@ def why_different(versions: tuple[tuple[str, str], ...]) -> str:
 @lru_cache(maxsize=1)
 def why_blind(sight: Sight) -> str:
     """Tell what cannot be seen from here; nothing where all can."""
-    mark = Path(sight.mark)
-    if not os.path.exists(mark):  # noqa: PTH110 - what may not be looked at is not seen either
-        return f"does not see {mark.parent}; make it reach that folder under the same path"
-    if not os.access(mark.parent, os.W_OK):
-        return f"may not write to {mark.parent}; give it the right to, or start it as another user"
+    find_out = _why_url_unseen if is_url(sight.mark) else _why_folder_unseen
+    if unseen := find_out(sight.mark, sight.written):
+        return unseen
     if sight.path:
         try:
             data = open_place(sight.root).read(sight.path)
@@ -149,22 +186,74 @@ def why_blind(sight: Sight) -> str:
     return ""
 
 
+def say_why_unfit(versions: tuple[tuple[str, str], ...], sight: Sight, topic: str) -> None:
+    """Say why no task can be run here, by nothing where all is as it has to be.
+
+    An event needs nobody to come for it, as a result does, from a worker that may be gone by then.
+    """
+    from distributed import get_worker
+
+    worker = get_worker()
+    worker.log_event(topic, (worker.address, why_different(versions) or why_blind(sight)))
+
+
+def _why_folder_unseen(mark: str, written: bool) -> str:
+    folder = Path(mark).parent
+    if not os.path.exists(mark):  # noqa: PTH110 - what may not be looked at is not seen either
+        return f"does not see {folder}; make it reach that folder under the same path"
+    if written and not os.access(folder, os.W_OK):
+        return f"may not write to {folder}; give it the right to, or start it as another user"
+    return ""
+
+
+def _why_url_unseen(mark: str, written: bool) -> str:
+    url, _, name = mark.rpartition("/")
+    try:
+        place = Remote(url)
+        place.look(name)
+        if written:
+            mine = f"{TEMPORARY}{secrets.token_hex(8)}"
+            place.write(b"", mine)
+            place.remove(mine)
+    except GoneError:
+        return (
+            f"sees another store at {url}; give it the same environment (AWS_…, FSSPEC_…) as here"
+        )
+    except BottleneckError as error:
+        return f"cannot {'write to' if written else 'read'} the cache: {error}"
+    return ""
+
+
+def is_marked(mark: str) -> bool:
+    """Whether a mark is there still. A store that does not answer is not taken for one that says no."""
+    if not is_url(mark):
+        return Path(mark).exists()
+    url, _, name = mark.rpartition("/")
+    try:
+        Remote(url).look(name)
+    except GoneError:
+        return False
+    except RemoteError:
+        return True
+    return True
+
+
 # The network that was built last is kept, and a conveyor uses all the cores there are: a worker with
 # several threads takes one task after another all the same.
 _one_at_a_time = threading.Lock()
 
 
 def build_outline(
-    wanted: Wanted, taps: tuple[str, ...], settings: Settings, shares: int
+    wanted: Wanted, taps: tuple[str, ...], settings: Settings, shares: int, cache: str
 ) -> Outline:
     """Build the base, which is kept for the tasks to come, and tell what it is like."""
     from bottleneck.bases.backend import load_keras
 
     with _one_at_a_time:
         _take_share(shares)
-        network = _build(wanted, taps)
+        network = _build(wanted, taps, cache)
         engine = start_engine(network, settings.engine, settings.batch_size)
-        seconds = _batch_seconds(network, settings.engine, settings.batch_size, wanted.image_size)
+        seconds = _batch_seconds(network, settings.engine, engine.batch_size, wanted.image_size)
         return Outline(
             network.weights_digest,
             network.taps,
@@ -176,7 +265,9 @@ def build_outline(
 
 
 @lru_cache(maxsize=1)
-def _batch_seconds(network: Network, name: EngineName, batch_size: int, image_size: int) -> float:
+def _batch_seconds(
+    network: Network | Quantised, name: EngineName, batch_size: int, image_size: int
+) -> float:
     engine = start_engine(network, name, batch_size)
     pixels = np.zeros((batch_size, image_size, image_size, 3), np.uint8)
     engine.features(pixels)
@@ -190,62 +281,93 @@ class _StoppedError(Exception):
     """The mark is gone."""
 
 
-def run_here(
-    job: Job, number: int, task: Task, held: list[dict[int, Digests]]
-) -> tuple[str, Tally, bool]:
-    """Run a task; tell who did, what was done, and whether that was all of it."""
+def run_here(job: Job, number: int, task: Task, held: list[dict[int, Digests]]) -> None:
+    """Run a task, and say what was done of it."""
     from distributed import get_worker
 
     worker = get_worker()
-    tally = Tally()
-    mark = Path(job.sight.mark)
+    done = _run_here(worker, job, number, task, held)
+    worker.log_event(job.topic, (number, pickle.dumps(done)))
+
+
+def _run_here(
+    worker: "Worker", job: Job, number: int, task: Task, held: list[dict[int, Digests]]
+) -> Done:
+    name, tally, mark = str(worker.name), Tally(), job.sight.mark
+    between = _BETWEEN_REQUESTS if is_url(mark) else _BETWEEN_SIGNS
     with _one_at_a_time:
-        # a worker may have come after the others were asked
-        for reason in (why_different(job.versions), why_blind(job.sight)):
-            if reason:
-                raise BottleneckError(f"worker {worker.name} {reason}")
-        if not mark.exists():
-            return str(worker.name), tally, False
+        if not is_marked(mark):
+            return Done(name, tally, whole=False)
         _take_share(job.shares)
-        engine = _engine(job, str(worker.name))
+        engine = _engine(job, name)
         tally.engine = engine.name
-        said, through = time.monotonic(), 0
+        said = looked = time.monotonic()
+        through = 0
 
         def done(views: int) -> None:
-            nonlocal said, through
+            nonlocal said, looked, through
             through += views
-            if time.monotonic() - said >= _BETWEEN_SIGNS:
-                said = time.monotonic()
+            now = time.monotonic()
+            if now - said >= _BETWEEN_SIGNS:
+                said = now
                 worker.log_event(job.topic, (number, through))
-                if not mark.exists():
+            if now - looked >= between:
+                looked = now
+                if not is_marked(mark):
                     raise _StoppedError
 
         targets = [
             dataclasses.replace(target, held=own)
             for target, own in zip(job.targets, held, strict=True)
         ]
-        try:
+        sent: dict[str, Object] = {}
+        whole = False
+        with (
+            contextlib.suppress(_StoppedError),
+            _sealed(job, name, worker.local_directory, sent) as features,
+        ):
             run_task(
                 task,
                 root=job.sight.root,
-                features=Path(job.features),
+                features=features,
                 targets=targets,
-                engine=engine,
+                start=lambda: engine,
                 # sealed once, when it is through: run twice, it leaves the same file
                 settings=dataclasses.replace(job.settings, workers=_cores(), seal_seconds=math.inf),
                 tally=tally,
                 done=done,
             )
-        except _StoppedError:
-            return str(worker.name), tally, False
-        return str(worker.name), tally, True
+            whole = True
+        return Done(name, tally, whole, sent)
+
+
+@contextlib.contextmanager
+def _sealed(job: Job, worker: str, scratch: str, sent: dict[str, Object]) -> Iterator[Path]:
+    """Give the folder to seal a task's shards in; where the cache is behind a URL they are sent there at the end."""
+    if not is_url(job.cache):
+        yield Path(job.cache, "features")
+        return
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        features = Path(folder, "features")
+        for target in job.targets:
+            (features / target.recipe.id).mkdir(parents=True)
+        try:
+            yield features
+        finally:
+            try:
+                sent |= send_shards(Path(folder), job.cache)
+            except RemoteError as error:
+                raise BottleneckError(
+                    f"worker {worker} could not send what it computed: {error}; what was sent before is kept, and the "
+                    "same command goes on with it"
+                ) from error
 
 
 def _engine(job: Job, worker: str) -> Engine:
     """Give what runs the base, built by the first task of this process and kept for the others."""
     from bottleneck.bases.backend import load_keras
 
-    network = _build(job.wanted, job.outline.taps)
+    network = _build(job.wanted, job.outline.taps, job.cache)
     recipe: Recipe = job.targets[0].recipe
     refuse_other_weights(network.weights_digest, recipe, job.wanted.weights)
     engine = start_engine(network, job.settings.engine, job.settings.batch_size)
@@ -261,7 +383,10 @@ def _engine(job: Job, worker: str) -> Engine:
     return engine
 
 
-def _build(wanted: Wanted, taps: tuple[str, ...]) -> Network:
+def _build(wanted: Wanted, taps: tuple[str, ...], cache: str) -> Network | Quantised:
+    if wanted.quantised and is_url(cache):
+        graph = _graph_here(cache, Path(wanted.weights.name).name)
+        wanted = dataclasses.replace(wanted, weights=find_weights(graph))
     file = wanted.base.file or (wanted.weights.name if wanted.weights.kind == "file" else None)
     if file is not None and not Path(file).is_file():
         raise BottleneckError(
@@ -269,6 +394,12 @@ def _build(wanted: Wanted, taps: tuple[str, ...]) -> Network:
             "and give that with --weights or --base"
         )
     return wanted.build(taps)
+
+
+@lru_cache(maxsize=1)
+def _graph_here(cache: str, name: str) -> str:
+    """Have a quantised graph in the mirror that this machine has of a cache, and tell where."""
+    return str(local_folder(cache) / QUANTISED / name)
 
 
 def _cores() -> int:

@@ -189,7 +189,7 @@ def search(
         from joblib import Parallel, delayed
 
         tasks = [(tried, fold) for tried in complete for fold in folds]
-        with joblib_on(cluster, file.parent):
+        with joblib_on(cluster, str(file.parent)):
             results = Parallel(n_jobs=jobs)(
                 delayed(_try)(head, file, y, fold, len(classes), seed, tried)
                 for tried, fold in tasks

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bottleneck.cache import mirror
-from bottleneck.cache.atomic import new_folder
+from bottleneck.cache import atomic, mirror
 from bottleneck.cache.location import name_of
 from bottleneck.cache.recipe import Recipe, refuse_newer
 from bottleneck.errors import BottleneckError
@@ -253,7 +252,7 @@ def new_run(place: str | os.PathLike[str]) -> contextlib.AbstractContextManager[
     """
     if is_url(place):
         return mirror.new_remote_folder(str(place), "a run", _MEND, FILE_NAME)
-    return new_folder(Path(place), "a run", _MEND)
+    return atomic.new_folder(Path(place), "a run", _MEND)
 
 
 def refuse_taken(place: str | os.PathLike[str]) -> None:
@@ -266,8 +265,8 @@ def refuse_taken(place: str | os.PathLike[str]) -> None:
     """
     if is_url(place):
         mirror.refuse_taken(str(place), "a run", _MEND)
-    elif os.path.lexists(place):
-        raise BottleneckError(f"{place} exists already and a run is never overwritten; {_MEND}")
+    else:
+        atomic.refuse_taken(place, "a run", _MEND)
 
 
 def send_run(folder: Path, place: str | os.PathLike[str], leave: Collection[str]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,10 +21,12 @@ import bottleneck
 from bottleneck import FeatureCache
 from bottleneck.cache.shard import shard_paths
 from bottleneck.cache.verify import verify
-from bottleneck.extraction.cluster import task_rows
 from bottleneck.extraction.conveyor import Settings
+from bottleneck.extraction.dispatch import task_rows
+from bottleneck.extraction.openvino_engine import precisions_here
 from tests.commandline import Cli, command, last_json, one_line
-from tests.pictures import extract_here, write_crops
+from tests.pictures import extract_here, write_many
+from tests.store import Store
 
 ROOT = Path(bottleneck.__file__).parents[1]
 
@@ -31,8 +34,17 @@ BASE = ("--base", "vgg16", "--weights", "random", "--image-size", 64)
 # A task for each batch: many of them to be lost.
 OPTIONS = (*BASE, "--batch-size", 4, "--seal-seconds", 0)
 
-# The least Dask takes: a worker is lost when it missed ten signs of life.
-TTL = "5s"
+SMALL = ("--base", "mobilenet_0.25", "--weights", "random", "--image-size", 32)
+SMALL_TASKS = (*SMALL, "--batch-size", 4, "--seal-seconds", 0)
+
+# Seconds after which Dask takes a worker for lost that gives no sign of life. One that loads TensorFlow on
+# a machine with other things to do gives none for longer than the five that are the least Dask takes. Who
+# is killed is noticed at once, by its connection.
+NEVER = "600s"
+SOON = "30s"
+
+# What takes seconds may take minutes on such a machine.
+PATIENCE = 300
 
 
 class Crew:
@@ -42,7 +54,7 @@ class Crew:
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.file = folder / "scheduler.json"
-        given = {"WORKER_TTL": TTL, **settings}
+        given = {"WORKER_TTL": NEVER, **settings}
         ours = {f"DASK_DISTRIBUTED__SCHEDULER__{name}": given[name] for name in given}
         scheduler = ("scheduler", "--port", 0, "--no-dashboard", "--host", "127.0.0.1")
         self._start("scheduler", scheduler, environment=ours)
@@ -92,6 +104,13 @@ def crew(tmp_path: Path) -> Iterator[Crew]:
         yield made
 
 
+@pytest.fixture
+def strict_crew(tmp_path: Path) -> Iterator[Crew]:
+    """A scheduler that gives up a worker it does not hear from."""
+    with working(tmp_path, WORKER_TTL=SOON) as made:
+        yield made
+
+
 @contextlib.contextmanager
 def working(folder: Path, **settings: str) -> Iterator[Crew]:
     made = Crew(folder, settings)
@@ -106,10 +125,7 @@ def working(folder: Path, **settings: str) -> Iterator[Crew]:
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory, photographs: list) -> Path:
     """Two hundred and forty pictures."""
-    folder = tmp_path_factory.mktemp("many") / "images"
-    for seed, photograph in enumerate(photographs, start=3):  # seeds that draw no crop twice
-        write_crops(folder / str(seed), photograph, 120, seed)
-    return folder
+    return write_many(tmp_path_factory.mktemp("many") / "images", photographs, 120)
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +136,20 @@ def here(many: Path) -> FeatureCache:
     return FeatureCache(cache)
 
 
+@pytest.fixture(scope="module")
+def small_here(images: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureCache:
+    """The forty images in this process."""
+    cache = tmp_path_factory.mktemp("small") / "here"
+    extract_here(images, cache, base="mobilenet_0.25", image_size=32, batch_size=4)
+    return FeatureCache(cache)
+
+
 def compute_here(images: Path, cache: Path) -> Any:
     return extract_here(images, cache, base="vgg16", image_size=64, batch_size=4, seal_seconds=0)
 
 
-def until(true: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end, "what was waited for did not happen"
         time.sleep(0.01)
@@ -135,14 +159,19 @@ def sealed(cache: Path) -> int:
     return len(list(cache.glob("features/*/shard-*.h5")))
 
 
-def assert_same(found: FeatureCache, expected: FeatureCache) -> None:
-    """Compare bit for bit, in order, and look for rows that were kept twice and for anything left over."""
+def assert_same_features(found: FeatureCache, expected: FeatureCache) -> None:
+    """Compare bit for bit, in order, and look for rows that were kept twice."""
     one, other = found.load(), expected.load()
     assert one.paths == other.paths
     assert one.X.tobytes() == other.X.tobytes()
     verdict = verify(found)
     assert verdict.damages == verdict.gaps == ()
     assert verdict.rows == len(other.paths)
+
+
+def assert_same(found: FeatureCache, expected: FeatureCache) -> None:
+    """Compare features, and look for anything left over."""
+    assert_same_features(found, expected)
     names = {path.name for path in found.path.rglob("*") if path.is_file()}
     shards = {path.name for folder in found.folders for path in shard_paths(folder)}
     assert names - shards <= {"listing.h5", "recipe.json", ".writer.lock"}
@@ -150,8 +179,9 @@ def assert_same(found: FeatureCache, expected: FeatureCache) -> None:
 
 @pytest.mark.long
 def test_workers_that_die_hang_or_come_late_change_nothing(
-    many: Path, here: FeatureCache, crew: Crew, tmp_path: Path
+    many: Path, here: FeatureCache, strict_crew: Crew, tmp_path: Path
 ) -> None:
+    crew = strict_crew
     crew.hire("killed")
     crew.hire("frozen")
     crew.hire("steady")
@@ -168,7 +198,7 @@ def test_workers_that_die_hang_or_come_late_change_nothing(
     crew.send("frozen", signal.SIGSTOP)
     assert sealed(cache) < 30, "too little was left to be disturbed"
     crew.hire("late")
-    printed, said = process.communicate(timeout=200)
+    printed, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     report = json.loads(printed)
     assert report["computed"] == sum(report["workers"].values()) == 240
@@ -178,6 +208,25 @@ def test_workers_that_die_hang_or_come_late_change_nothing(
     # what it goes on with when it wakes up is nobody's any more
     crew.send("frozen", signal.SIGCONT)
     until(lambda: b"emov" in (tmp_path / "frozen.log").read_bytes() or gone(crew, "frozen"))
+    assert_same(FeatureCache(cache), here)
+
+
+@pytest.mark.long
+def test_what_only_a_lost_worker_could_do_goes_to_who_came_later(
+    many: Path, here: FeatureCache, strict_crew: Crew, tmp_path: Path
+) -> None:
+    crew = strict_crew
+    crew.hire("only")
+    crew.wait_for("only")
+    cache = tmp_path / "cache"
+    line = command("extract", many, "--cache", cache, *OPTIONS, "--cluster", crew.address, "--json")
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        until(lambda: sealed(cache) >= 2)
+        crew.send("only", signal.SIGSTOP)
+        crew.hire("late")
+        printed, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    assert json.loads(printed)["workers"]["late"] > 0
     assert_same(FeatureCache(cache), here)
 
 
@@ -199,7 +248,7 @@ def test_a_coordinator_that_is_killed_goes_on_with_what_was_sealed(
         process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
         until(lambda before=before: sealed(cache) >= before + 5)
         process.send_signal(sent)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, said
         assert sealed(cache) < 50, "it came to its end"
         if sent == signal.SIGINT:
@@ -235,7 +284,7 @@ def test_a_task_or_scheduler_lost_for_good_is_one_clear_line_and_what_was_sealed
         )
         until(lambda: sealed(cache) >= 4)
         crew.send(lost, signal.SIGKILL)
-        _, messages = process.communicate(timeout=100)
+        _, messages = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert messages.splitlines()[-1].startswith(f"Error: {said}"), messages
     assert "run the same command again to go on" in messages
@@ -263,9 +312,187 @@ def test_without_workers_it_waits_and_an_unfit_one_that_comes_late_is_named(
     while "No worker is left" not in (line := process.stderr.readline()):
         assert line, "it came to its end"
     crew.hire("late", **other_version(tmp_path))
-    _, messages = process.communicate(timeout=100)
+    _, messages = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    assert "worker late has bottleneck 0.0.7" in messages.splitlines()[-1]
+    assert re.search(r"worker late \(\S+\) has bottleneck 0\.0\.7", messages.splitlines()[-1])
+
+
+@pytest.mark.long
+def test_an_unfit_worker_that_comes_late_is_named_once_and_left_out(
+    many: Path, here: FeatureCache, tmp_path: Path
+) -> None:
+    with working(tmp_path) as crew:
+        crew.hire("steady")
+        crew.wait_for("steady")
+        cache = tmp_path / "cache"
+        line = ("extract", many, "--cache", cache, *OPTIONS, "--cluster", crew.address)
+        process = subprocess.Popen(
+            command(*line, "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        until(lambda: sealed(cache) >= 1)
+        crew.send("steady", signal.SIGSTOP)
+        assert sealed(cache) < 50, "too little was left"
+        # tasks and who was asked: the rest waits with the command
+        assert tasks_at(crew) <= 2 + 1
+        crew.hire("late", **other_version(tmp_path))
+        assert process.stderr is not None
+        said = ""
+        while "late" not in said:
+            said += process.stderr.readline()
+            assert process.poll() is None, said
+        crew.send("steady", signal.SIGCONT)
+        printed, more = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, more
+    assert json.loads(printed)["workers"] == {"steady": 240}
+    assert (said + more).count("has bottleneck 0.0.7") == 1
+    assert "The others go on without it" in said
+    assert_same(FeatureCache(cache), here)
+
+
+def tasks_at(crew: Crew) -> int:
+    """Count what the scheduler holds."""
+    from distributed import Client
+
+    def count(dask_scheduler: Any) -> int:
+        return len(dask_scheduler.tasks)
+
+    with Client(crew.address.replace("dask", "tcp"), set_as_default=False) as client:
+        found: int = client.run_on_scheduler(count)
+        return found
+
+
+# --- a cache behind a URL
+
+
+def assert_same_there(url: str, expected: FeatureCache, store: Store) -> None:
+    """Compare features behind a URL, and look for anything left over there."""
+    assert_same_features(FeatureCache(url), expected)
+    names = {key.rpartition("/")[2] for key in store.keys(url)}
+    assert {name for name in names if not name.startswith("shard-")} == {
+        "listing.h5",
+        "recipe.json",
+    }
+
+
+def sealed_there(url: str, store: Store) -> int:
+    return sum("/shard-" in key for key in store.keys(url))
+
+
+@pytest.mark.long
+def test_workers_send_what_they_seal_to_a_cache_behind_a_url(
+    images: Path, small_here: FeatureCache, store: Store, tmp_path: Path, cli: Cli
+) -> None:
+    url = f"{store.url}/cache"
+    done = cli("extract", images, "--cache", url, *SMALL_TASKS, "--cluster", "local:2")
+    assert "Workers: " in done.stdout
+    # by workers: nothing of it passed through this machine's copy
+    assert not list((tmp_path / "mirrors").rglob("shard-*.h5"))
+    assert store.count("PUT .*shard-") == sealed_there(url, store) == 10
+    assert_same_there(url, small_here, store)
+    again = last_json(cli("extract", images, "--cache", url, *SMALL, "--json"))
+    assert again["computed"] == 0
+
+
+@pytest.mark.long
+def test_a_worker_killed_while_it_sends_leaves_no_half_shard_behind_a_url(
+    images: Path, small_here: FeatureCache, crew: Crew, store: Store, tmp_path: Path
+) -> None:
+    url = f"{store.url}/cache"
+    store.faults += [["PUT .*shard-", "", 2], ["PUT .*shard-", "stall", 1]]
+    crew.hire("killed", BOTTLENECK_MIRROR=str(tmp_path / "one"))
+    crew.wait_for("killed")
+    line = ("extract", images, "--cache", url, *SMALL_TASKS, "--cluster", crew.address, "--json")
+    process = subprocess.Popen(
+        command(*line), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert store.stalled.wait(PATIENCE)
+    assert sealed_there(url, store) == 2
+    crew.send("killed", signal.SIGKILL)
+    crew.hire("late", BOTTLENECK_MIRROR=str(tmp_path / "two"))
+    printed, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    assert json.loads(printed)["workers"] == {"killed": 8, "late": 32}
+    assert_same_there(url, small_here, store)
+
+
+@pytest.mark.long
+def test_a_coordinator_killed_leaves_behind_a_url_what_was_sealed(
+    images: Path, small_here: FeatureCache, crew: Crew, store: Store, cli: Cli
+) -> None:
+    url = f"{store.url}/cache"
+    crew.hire("only")
+    crew.wait_for("only")
+    store.faults += [["PUT .*shard-", "", 3], ["PUT .*shard-", "stall", 1]]
+    line = ("extract", images, "--cache", url, *SMALL_TASKS, "--cluster", crew.address)
+    with subprocess.Popen(command(*line), stderr=subprocess.DEVNULL) as process:
+        assert store.stalled.wait(PATIENCE)
+        process.kill()
+    crew.send("only", signal.SIGKILL)
+    crew.hire("other")
+    crew.wait_for("other")
+    assert sealed_there(url, store) == 3
+    report = last_json(cli(*line, "--json"))
+    assert (report["computed"], report["reused"]) == (28, 12)
+    assert_same_there(url, small_here, store)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cluster", ["local:1", "elsewhere"])
+def test_heads_on_a_cluster_read_a_cache_behind_a_url_themselves(
+    small_here: FeatureCache, crew: Crew, store: Store, tmp_path: Path, cluster: str
+) -> None:
+    store.put_folder(small_here.path, f"{store.url}/cache")
+    if cluster == "elsewhere":
+        crew.hire("one", BOTTLENECK_MIRROR=str(tmp_path / "one"))
+        crew.wait_for("one")
+        cluster = crew.address
+    heads = ["logistic", "centroid"]
+    expected = bottleneck.compare(small_here.path, heads)
+    # who may only read takes part too
+    store.faults.append(["(PUT|DELETE) .*cache", "403", 10_000])
+    found = bottleneck.compare(f"{store.url}/cache", heads, cluster=cluster)
+    assert [entry.scores for entry in found.entries] == [entry.scores for entry in expected.entries]
+    assert {entry.cache for entry in found.entries} == {f"{store.url}/cache"}
+    grid = {"C": [0.1, 1.0]}
+    runs = [
+        bottleneck.fit_head(cache, "logistic", grid=grid, out=tmp_path / name, cluster=on).run
+        for cache, name, on in (
+            (small_here.path, "here", None),
+            (f"{store.url}/cache", "there", cluster),
+        )
+    ]
+    assert runs[0].params == runs[1].params
+    assert runs[0].metrics == runs[1].metrics
+
+
+def test_a_worker_that_sees_another_store_is_named(
+    images: Path, crew: Crew, store: Store, cli: Cli
+) -> None:
+    crew.hire("same")
+    crew.hire("stranger", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="", HOME="/nowhere")
+    crew.wait_for("same", "stranger")
+    url = f"{store.url}/cache"
+    line = ("extract", images, "--cache", url, *SMALL, "--cluster", crew.address)
+    error = one_line(cli(*line, check=False))
+    assert "worker stranger (tcp://" in error
+    assert "cannot write to the cache: " in error
+    assert store.keys(store.url) == []
+
+
+@pytest.mark.long
+@pytest.mark.skipif("int8" not in precisions_here(), reason="the processor has no int8")
+@pytest.mark.parametrize("remote", [False, True])
+def test_workers_find_a_quantised_graph_where_its_cache_is(
+    remote: bool, images: Path, crew: Crew, store: Store, tmp_path: Path, cli: Cli
+) -> None:
+    crew.hire("one", BOTTLENECK_MIRROR=str(tmp_path / "one"))
+    crew.wait_for("one")
+    int8 = {"base": "mobilenet_0.25", "image_size": 32, "batch_size": 4, "precision": "int8"}
+    extract_here(images, tmp_path / "here", **int8)
+    cache = f"{store.url}/cache" if remote else tmp_path / "there"
+    line = ("extract", images, "--cache", cache, *SMALL, "--batch-size", 4, "--precision", "int8")
+    assert last_json(cli(*line, "--cluster", crew.address, "--json"))["workers"] == {"one": 40}
+    assert_same_features(FeatureCache(cache), FeatureCache(tmp_path / "here"))
 
 
 @pytest.mark.long

@@ -10,9 +10,10 @@ from bottleneck.cache.store import FeatureCache
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.report import ExtractReport
 from tests.images.containers import packing
+from tests.store import Store
 
 
-def extract_here(source: Path, cache: Path) -> ExtractReport:
+def extract_here(source: Path | str, cache: Path) -> ExtractReport:
     return extract(
         source, cache, base="mobilenet_0.25", weights="random", image_size=32, batch_size=4
     )
@@ -63,6 +64,47 @@ def test_features_are_those_of_the_folder(
     np.testing.assert_array_equal(same, expected.X)
     # and a second time nothing is
     assert extract_here(tmp_path / _source(tmp_path), own).computed == 0
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_behind_a_url_they_are_read_where_they_lie(
+    kind: str, folder: Path, cache: Path, tmp_path: Path, store: Store
+) -> None:
+    packed = PACKED[kind](folder, tmp_path)
+    url = f"{store.url}/{packed.name}"
+    for file in [packed] if packed.is_file() else sorted(packed.iterdir()):
+        store.put(f"{url}/{file.name}" if packed.is_dir() else url, file.read_bytes())
+    report = extract_here(url, cache)
+    assert (report.images, report.computed, report.failed) == (10, 0, 0)
+    # their pictures come with few requests, and most of them were read to list them
+    most = 12 if kind in {"parquet", "cifar"} else 4
+    assert store.count("GET /[^?]*/") <= most
+    own = tmp_path / "own"
+    assert extract_here(url, own).computed == 10
+    found, expected = FeatureCache(own), FeatureCache(cache)
+    assert found.listing.root == (url if packed.is_dir() else store.url)
+    rows = {row.digest: row for row in expected.listing.ok}
+    assert {row.digest: row.label for row in found.listing.ok} == {
+        digest: row.label for digest, row in rows.items()
+    }
+    features = dict(zip(expected.load().digests, expected.load().X, strict=True))
+    for digest, row in zip(found.load().digests, found.load().X, strict=True):
+        np.testing.assert_array_equal(row, features[digest])
+
+
+def test_a_tar_cut_short_or_out_of_reach_behind_a_url_is_named(
+    folder: Path, tmp_path: Path, store: Store
+) -> None:
+    file = packing.into_tar(folder, tmp_path / "pets.tar")
+    store.put(f"{store.url}/some/a.tar", file.read_bytes()[: file.stat().st_size // 2])
+    store.put(f"{store.url}/some/b.tar", file.read_bytes())
+    store.faults.append(["GET .*b.tar", "403", 1000])
+    report = extract_here(f"{store.url}/some", tmp_path / "cache")
+    assert 0 < report.computed < 10
+    reasons = {row.path: row.reason for row in FeatureCache(tmp_path / "cache").listing.failed}
+    assert "no access to" in reasons.pop("b.tar")
+    [reason] = reasons.values()
+    assert "cut short" in reason or "before this picture does" in reason
 
 
 def _source(top: Path) -> str:

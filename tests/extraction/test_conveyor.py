@@ -2,9 +2,13 @@
 
 import shutil
 import time
+from collections import Counter
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from bottleneck.cache.digests import Digests
 from bottleneck.cache.shard import read_shard, shard_paths
 from bottleneck.extraction.conveyor import Settings, run_task
 from bottleneck.extraction.plan import Item, Target, Task, plan_tasks
@@ -32,6 +37,7 @@ class MeanColour:
     interrupt_after: int = 10**6
     calls: int = 0
     in_flight: int = 1
+    batch_size: int = 16
     name: str = "mean colour"
     taps: tuple[str, ...] = ("mixed10",)
     feature_shapes: tuple[tuple[int, ...], ...] = ((3,),)
@@ -62,16 +68,22 @@ def task(root: Path) -> Task:
 
 
 def convey(
-    root: Path, features: Path, engine: MeanColour, planned: Task | None = None, **options
+    root: Path,
+    features: Path,
+    engine: MeanColour,
+    planned: Task | None = None,
+    held: Collection[str] = (),
+    **options,
 ) -> Tally:
     tally = Tally()
+    engine.batch_size = options.get("batch_size", engine.batch_size)
     (features / RECIPE.id).mkdir(exist_ok=True)
     run_task(
         planned or task(root),
         root=root,
         features=features,
-        targets=[Target(RECIPE, range(1), held={})],
-        engine=engine,
+        targets=[Target(RECIPE, range(1), held={0: Digests.of(held)})],
+        start=lambda: engine,
         settings=Settings(**options),
         tally=tally,
         done=lambda images: None,
@@ -117,6 +129,44 @@ def test_each_image_gets_its_own_features_whatever_the_batches(
     assert tally.computed == COUNT
     # the last, short batch too: another shape would be another graph
     assert engine.shapes == {(batch_size, 75, 75, 3)}
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    shown=st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=20),
+    held=st.sets(st.integers(0, 6)),
+    batch_size=st.integers(1, 5),
+    workers=st.integers(1, 4),
+)
+def test_files_not_read_before_are_computed_where_their_bytes_are_new(
+    shown: list[tuple[int, bool]],
+    held: set[int],
+    batch_size: int,
+    workers: int,
+    root: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("set")
+    digests = [item.digest for item in task(root).items]
+    items = []
+    for place, (number, unread) in enumerate(shown):
+        shutil.copy(root / f"{number:02d}.png", folder / f"{place}.png")
+        # what is known to be there is not planned
+        if unread or number not in held:
+            items.append(Item("" if unread else digests[number], (f"{place}.png",)))
+    engine = MeanColour()
+    shards = folder / "shards"
+    shards.mkdir()
+    there = [digests[number] for number in held]
+    options = {"batch_size": batch_size, "workers": workers}
+    tally = convey(folder, shards, engine, Task(tuple(items)), there, **options)
+    new = {number for number, _ in shown} - held
+    assert sealed(shards) == {digests[number]: float(number) for number in new}
+    assert tally.computed == len(new)
+    assert engine.calls == -(-len(new) // batch_size)
+    assert [digest.hex() for digest in tally.digests] == [
+        digests[number] for number, unread in shown if unread
+    ]
 
 
 def test_tasks_may_run_in_any_order_and_at_the_same_time(root: Path, tmp_path: Path) -> None:
@@ -183,6 +233,33 @@ def test_decoding_runs_ahead_of_a_slow_base_by_two_batches_and_no_more(
     # one with the base, one it goes on with, one that waits to be handed over
     in_hand, ahead = 3 * 2, 2 * 2 + 1
     assert in_hand < tally.computed <= in_hand + ahead
+
+
+def test_slow_reads_overlap_and_no_more_is_decoded_at_once_than_asked(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, now, most = Lock(), Counter[str](), Counter[str]()
+
+    def slowly(step: str, do: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*arguments: object) -> Any:
+            with lock:
+                now[step] += 1
+                most[step] = max(most[step], now[step])
+            time.sleep(0.02)
+            with lock:
+                now[step] -= 1
+            return do(*arguments)
+
+        return slow
+
+    class FarAway:
+        read = staticmethod(slowly("read", lambda path: (root / path).read_bytes()))
+
+    monkeypatch.setattr("bottleneck.extraction.conveyor.open_place", lambda _: FarAway)
+    monkeypatch.setattr("bottleneck.extraction.conveyor.decode", slowly("decode", decode))
+    convey(root, tmp_path, MeanColour(), workers=2)
+    assert most["read"] > 2 == most["decode"]
+    assert len(sealed(tmp_path)) == COUNT
 
 
 def test_it_says_which_stage_held_it_back() -> None:

@@ -17,7 +17,7 @@ from bottleneck import FeatureCache
 from bottleneck.cache.shard import shard_paths
 from bottleneck.cache.verify import verify
 from tests.commandline import Cli, command, last_json, one_line
-from tests.pictures import write_crops
+from tests.pictures import write_many
 
 # Shards are sealed with every batch, so that a kill has many of them to come between.
 BASE = ("--base", "mobilenet_0.5", "--weights", "random", "--image-size", 96)
@@ -30,10 +30,7 @@ LARGE = ("--weights", "random", "--image-size", 75, "--seal-seconds", 600)
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory, photographs: list) -> Path:
     """Three hundred and twenty pictures: a second or two of work."""
-    folder = tmp_path_factory.mktemp("many") / "images"
-    for seed, photograph in enumerate(photographs, start=3):  # seeds that draw no crop twice
-        write_crops(folder / str(seed), photograph, 160, seed)
-    return folder
+    return write_many(tmp_path_factory.mktemp("many") / "images", photographs, 160)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,11 @@
 """Extraction with the real base: what is computed, and what is not."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,46 @@ def test_a_second_run_computes_nothing_and_opens_no_image(own: tuple[Path, Path]
         "assert not [name for name in opened if name.endswith('.jpg')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def opened_by(images: Path, cache: Path) -> tuple[int, Counter[str], bool]:
+    """Extract in a process of its own; tell what it computed, how often it opened each picture, and if it has Keras."""
+    code = (
+        "import json, sys, bottleneck\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None)\n"
+        f"report = bottleneck.extract({str(images)!r}, {str(cache)!r}, weights='random', image_size=75)\n"
+        "pictures = [name for name in opened if name.endswith('.jpg')]\n"
+        "print(json.dumps([report.computed, pictures, 'keras' in sys.modules]))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE).stdout
+    computed, pictures, built = json.loads(said)
+    return computed, Counter(str(Path(name).relative_to(images)) for name in pictures), built
+
+
+def test_a_picture_is_read_once_whether_new_known_elsewhere_doubled_or_broken(
+    own: tuple[Path, Path], few_images: Path, tmp_path: Path
+) -> None:
+    images, cache = own
+    moved = images.rename(tmp_path / "moved")
+    shutil.copy(few_images / "train/flower/00.jpg", moved / "flower/new.jpg")
+    shutil.copy(few_images / "train/flower/00.jpg", moved / "temple/new too.jpg")
+    (moved / "flower/broken.jpg").write_text("no picture")
+    computed, opened, built = opened_by(moved, cache)
+    assert (computed, built) == (1, True)
+    paths = {str(file.relative_to(moved)) for file in moved.rglob("*.jpg")}
+    assert opened == Counter(dict.fromkeys(paths, 1))
+    assert {row.path for row in FeatureCache(cache).listing.rows} == paths
+
+
+def test_of_a_set_that_moved_all_is_read_and_no_base_is_built(
+    own: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images, cache = own
+    moved = images.rename(tmp_path / "moved")
+    computed, opened, built = opened_by(moved, cache)
+    assert (computed, len(opened), set(opened.values()), built) == (0, 40, {1}, False)
+    assert len(FeatureCache(cache).load().paths) == 40
 
 
 def test_one_image_added_is_one_computed(own: tuple[Path, Path], few_images: Path) -> None:
@@ -218,7 +260,10 @@ def test_views_are_those_of_the_picture_whatever_the_workers_and_the_batches(
         ({"views": -1, "augment": "flip"}, "--views takes a number from 0 to 65535, not -1"),
         ({"views": 1, "augment": "flop"}, "--augment takes flip, "),
         ({"dtype": "float64"}, "unknown value 'float64' for --dtype: float32, float16"),
-        ({"precision": "int8"}, "unknown value 'int8' for --precision: float32, bfloat16, float16"),
+        (
+            {"precision": "int4"},
+            "unknown value 'int4' for --precision: float32, bfloat16, float16, int8",
+        ),
         ({"tap": ["mixed7"], "drop_blocks": 1}, "--tap and --drop-blocks"),
     ],
 )

@@ -5,9 +5,8 @@ from hypothesis import strategies as st
 
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.recipe import PLAIN
-from bottleneck.cache.rows import Row
-from bottleneck.extraction.conveyor import rows_per_task
-from bottleneck.extraction.plan import Target, missing_items, plan_tasks
+from bottleneck.cache.rows import UNREAD, Row
+from bottleneck.extraction.plan import Target, missing_items, plan_tasks, rows_per_task
 from tests.cache.test_recipe import RECIPE
 
 SOME = [letter * 64 for letter in "abcde0"]
@@ -34,6 +33,16 @@ def test_each_missing_image_is_planned_once_with_all_its_paths(
     assert len({item.digest for item in items}) == len(items)
     for item in items:
         assert list(item.paths) == [row.path for row in rows if row.digest == item.digest]
+
+
+def test_each_file_that_is_unread_is_planned_by_itself_where_it_stands() -> None:
+    rows = [Row("a", SOME[0]), Row("b", status=UNREAD), Row("c", SOME[1]), Row("d", status=UNREAD)]
+    items = missing_items(rows, [Target(RECIPE, range(1), {0: Digests.of([SOME[1]])})])
+    assert [(item.digest, item.paths) for item in items] == [
+        (SOME[0], ("a",)),
+        ("", ("b",)),
+        ("", ("d",)),
+    ]
 
 
 @settings(deadline=None)
@@ -65,7 +74,8 @@ def test_views_are_planned_where_any_recipe_lacks_them(
 def test_tasks_hold_every_image_in_order_and_no_more_than_asked(rows: list[Row], size: int) -> None:
     items = missing_items(rows, [Target(RECIPE, range(1), {})])
     tasks = plan_tasks(items, size)
-    assert [item for task in tasks for item in task.items] == items
+    assert [item for task in tasks for item in task.items] == list(items)
+    assert items.total == sum(len(item.views) for item in items)
     assert all(0 < len(task.items) <= size for task in tasks)
 
 

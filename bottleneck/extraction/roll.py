@@ -1,0 +1,128 @@
+"""Who of a cluster may be given tasks."""
+
+import logging
+import queue
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from bottleneck.errors import BottleneckError
+from bottleneck.extraction.cluster import (
+    SILENCE,
+    Cluster,
+    full_name,
+    why_not_loaded,
+)
+from bottleneck.extraction.worker import Job, say_why_unfit, versions_here
+
+_log = logging.getLogger("bottleneck")
+
+# Tasks under way for each thread of a worker: the one at work and the next, so that nobody waits for us. A task
+# of 2,000 images is some 200 kB, which the scheduler holds until it is done.
+_TASKS_AHEAD = 2
+
+# Seconds between two looks at who is there.
+BETWEEN_LOOKS = 1.0
+
+
+class Roll:
+    """Workers that were asked, and see and have all it takes.
+
+    Whoever joins is asked too, by a task of Dask's. Who is not fit is named once, and left out.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    job : Job
+        Says what they have to see.
+    happened : SimpleQueue
+        Where their answers are put by ``say_why_unfit``, each a pair of the worker's address and what it says, and
+        where how their being asked ended is put from here.
+
+    Attributes
+    ----------
+    resources : dict of str to float or None
+        What a task asks for.
+    there : dict of str to dict
+        What the scheduler knows of each worker, by its address.
+    fit : frozenset of str
+        Addresses.
+    """
+
+    def __init__(self, cluster: Cluster, job: Job, happened: queue.SimpleQueue[Any]) -> None:
+        self._cluster, self._job, self._happened = cluster, job, happened
+        self.resources = cluster.resources()
+        self.there: Mapping[str, Any] = {}
+        self.fit: frozenset[str] = frozenset()
+        self._asked: dict[str, Any] = {}
+        self._unfit: dict[str, str] = {}
+        self._next_look = 0.0
+
+    @property
+    def room(self) -> int:
+        """How many tasks may be under way."""
+        threads = (
+            known["nthreads"]
+            for address, known in self.there.items()
+            if address in self.fit and (not self.resources or "GPU" in known["resources"])
+        )
+        return _TASKS_AHEAD * int(sum(threads))
+
+    def look(self) -> None:
+        """Look who is there, if it is time, and ask those who are new.
+
+        Raises
+        ------
+        BottleneckError
+            There are workers, and none of them is fit; or the scheduler is gone.
+        """
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + BETWEEN_LOOKS
+        present = self._cluster.threads()
+        if present.keys() != self.there.keys():
+            known = self._cluster.workers()
+            self.there = {each: known[each] for each in present if each in known}
+        for address in self._asked.keys() - self.there.keys():
+            self._asked.pop(address).cancel()
+            self._unfit.pop(address, None)
+        # anew each time, for who was fit when a task was sent is kept with it
+        self.fit = frozenset(self.fit & self.there.keys())
+        for address in self.there.keys() - self._asked.keys():
+            self._asked[address] = self._cluster.client.submit(
+                say_why_unfit,
+                *(versions_here(), self._job.sight, self._job.topic),
+                key=f"{self._job.topic}-who-{secrets.token_hex(4)}",
+                pure=False,
+                workers=[address],
+                priority=1,  # before its next task
+            )
+            self._asked[address].add_done_callback(
+                lambda future, address=address: self._happened.put((address, future))
+            )
+        if self._unfit and self._unfit.keys() == self.there.keys():
+            address, why = self._unfit.popitem()
+            raise BottleneckError(f"{full_name(address, self.there[address])} {why}")
+
+    def hear(self, address: str, said: Any) -> None:
+        """Take an answer: why a worker is not fit, or nothing where it is; or how its being asked ended."""
+        if address not in self.there:
+            return
+        if not isinstance(said, str):
+            if said.status != "error":
+                return  # it has answered
+            said = why_not_loaded(said.exception(timeout=SILENCE))
+        if not said:
+            self.fit = frozenset(self.fit | {address})
+            return
+        self._unfit[address] = said
+        self._next_look = 0.0  # nobody else may be left
+        if self._unfit.keys() != self.there.keys():
+            name = full_name(address, self.there[address])
+            _log.warning("%s %s. The others go on without it.", name, said)
+
+    def dismiss(self) -> None:
+        """Take back what is still asked."""
+        for future in self._asked.values():
+            future.release()
