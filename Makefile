@@ -54,6 +54,7 @@ bench: $(READY)
 
 bench-full: $(READY) $(PEERS)/.ready
 	$(BIN)/python -m benchmarks --peers $(PEERS)/bin/python
+	$(BIN)/python -m benchmarks.precision
 
 clean:
 	rm -rf $(VENV) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

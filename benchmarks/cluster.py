@@ -11,38 +11,43 @@ import contextlib
 import itertools
 import tempfile
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from distributed import Client, LocalCluster
 
 from benchmarks.pictures import write_photographs
-from benchmarks.timing import alternate, show
+from benchmarks.timing import alternate
+from bottleneck.extraction.cluster import Cluster, outline
+from bottleneck.extraction.conveyor import Settings
+from bottleneck.extraction.engine import choose
 from bottleneck.extraction.extract import extract
 
-WORKERS, ROUNDS = (1, 3), 3
+WORKERS, ROUNDS = (1, 3), 4
+
+# How many times as many pictures the larger set has.
+_FEWER = 4
 
 # Empty tasks, for what one costs without any work.
 TASKS = 300
 
 
 def per_image(folder: Path, addresses: dict[str, str], images: int, size: int) -> None:
-    """Extract the same pictures into new caches, here and on each cluster in turn."""
-    write_photographs(folder / "photos", images)
+    """Extract few and many pictures into new caches, here and on each cluster in turn.
+
+    What the many take more than the few is the cost of an image once all is running; what is left of the few
+    then is that of a run: to connect, to ask workers, to fill pipelines and to wait for the last.
+    """
+    few = images // _FEWER
+    sets = {count: folder / f"photos{count}" for count in (few, images)}
+    for count, photos in sets.items():
+        write_photographs(photos, count)
     caches = (folder / f"cache{number}" for number in itertools.count())
-    base = {"weights": "random", "image_size": size}
-
-    def here() -> None:
-        assert not extract(folder / "photos", next(caches), **base).failed
-
-    def there(address: str) -> None:
-        done = extract(folder / "photos", next(caches), **base, cluster=address)
-        assert not done.failed
-
-    jobs = {"one process": here}
-    jobs |= {name: partial(there, f"dask://{address}") for name, address in addresses.items()}
-    title = f"InceptionV3 at {size}, {images} JPEGs"
-    used: dict[str, list[float]] = {name: [] for name in jobs}
+    places = {"one process": None} | {
+        name: f"dask://{address}" for name, address in addresses.items()
+    }
     with contextlib.ExitStack() as stack:
         clients = [
             stack.enter_context(Client(address, set_as_default=False))
@@ -53,16 +58,46 @@ def per_image(folder: Path, addresses: dict[str, str], images: int, size: int) -
             workers = [client.run(time.process_time).values() for client in clients]
             return time.process_time() + sum(map(sum, workers))
 
-        def metered(name: str) -> None:
-            before = spent()
-            jobs[name]()
-            used[name].append(spent() - before)
+        used: dict[tuple[str, int], list[float]] = {}
 
-        took = alternate({name: partial(metered, name) for name in jobs}, ROUNDS)
-    show(title, took, "one process", images)
+        def run(place: str | None, name: str, count: int) -> None:
+            before = spent()
+            done = extract(
+                sets[count], next(caches), weights="random", image_size=size, cluster=place
+            )
+            assert done.computed == count, done
+            used.setdefault((name, count), []).append(spent() - before)
+
+        jobs = {
+            (name, count): partial(run, place, name, count)
+            for count in sets
+            for name, place in places.items()
+        }
+        took = alternate(jobs, ROUNDS)
+    title = f"InceptionV3 at {size}, {images} JPEGs"
+    show_marginal(f"{title}, by the clock", took, few, images)
     # less disturbed by what else the machine does
-    counted = {name: seconds[1:] for name, seconds in used.items()}
-    show("The same, in seconds of processor time", counted, "one process", images)
+    counted = {key: seconds[1:] for key, seconds in used.items()}
+    show_marginal(f"{title}, by processor time", counted, few, images)
+
+
+def show_marginal(
+    title: str, seconds: Mapping[tuple[str, int], list[float]], few: int, many: int
+) -> None:
+    """Print what an image costs once all is running, as a multiple of one process's, and a run besides."""
+    print(f"\n{title}")
+    slopes = {
+        name: (np.array(seconds[name, many]) - seconds[name, few]) / (many - few)
+        for name, count in seconds
+        if count == many
+    }
+    for name, each in slopes.items():
+        ratios = each / slopes["one process"]
+        once = np.median(np.array(seconds[name, few]) - few * each)
+        print(
+            f"  {name:<12} {1000 * np.median(each):6.2f} ms an image × {np.median(ratios):.2f} "
+            f"({ratios.min():.2f} to {ratios.max():.2f}), {once:5.2f} s a run"
+        )
 
 
 def per_task(address: str) -> None:
@@ -75,13 +110,28 @@ def per_task(address: str) -> None:
     print(f"\nA task in which nothing is done: {1000 * seconds / TASKS:.2f} ms")
 
 
+def per_worker(folder: Path, size: int) -> None:
+    """Start a worker and have it build a base, which each does once."""
+    started = time.perf_counter()
+    with (
+        LocalCluster(1, threads_per_worker=1, memory_limit=0, dashboard_address=":0") as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        there = time.perf_counter()
+        wanted = choose("inception_v3", "random", image_size=size)
+        outline(Cluster(client, "one"), wanted, wanted.taps, Settings(), folder)
+        built = time.perf_counter()
+    print(f"\nA worker: {there - started:.1f} s to start, {built - there:.1f} s to build the base")
+
+
 def main() -> None:
     """Run them in a folder that is thrown away."""
     options = argparse.ArgumentParser()
-    options.add_argument("--images", type=int, default=768)
-    options.add_argument("--size", type=int, default=150)
+    options.add_argument("--images", type=int, default=4000)
+    options.add_argument("--size", type=int, default=96)
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        per_worker(Path(folder), chosen.size)
         addresses = {}
         for count in WORKERS:
             local = LocalCluster(

@@ -4,9 +4,11 @@ Nothing changed, memory, opening and loading: each against the least anybody cou
 """
 
 import io
+import itertools
 import logging
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -72,12 +74,30 @@ def nothing_changed(folder: Path) -> None:
     def again() -> None:
         assert extract(images, cache, **inception).computed == 0
 
+    changed = itertools.count()
+
+    def one_changed() -> None:
+        file = images / "class3" / "000003.png"
+        file.write_bytes(file.read_bytes() + f" changed {next(changed)}".encode())
+        assert extract(images, cache, **inception).computed == 1
+
+    def one_alone() -> None:
+        alone = folder / "alone" / f"{next(changed)}.png"
+        alone.parent.mkdir(exist_ok=True)
+        shutil.copy(images / "class3" / "000003.png", alone)
+        assert extract(alone, folder / f"cache of {alone.stem}", **inception).computed == 1
+
     def walk() -> None:
         for place, _, names in os.walk(images):
             for name in names:
                 os.stat(os.path.join(place, name))  # noqa: PTH116, PTH118
 
-    jobs = {"os.walk and os.stat": walk, "extract, nothing changed": again}
+    jobs = {
+        "os.walk and os.stat": walk,
+        "extract, nothing changed": again,
+        "extract, one changed": one_changed,
+        "extract of one by itself": one_alone,
+    }
     title = f"{FILES:,} unchanged files, every byte of {4 * WIDTH * FILES / 1e6:,.0f} MB checked"
     show(title, alternate(jobs, ROUNDS), "os.walk and os.stat", FILES)
 

@@ -22,12 +22,12 @@ from bottleneck.bases.anatomy import describe_taps
 from bottleneck.bases.backend import load_keras
 from bottleneck.bases.registry import find_base
 from bottleneck.bases.weights import build_with_weights, find_weights
-from bottleneck.extraction.conveyor import BATCH_SIZE, Settings, run_task
-from bottleneck.extraction.engine import EngineName, choose, start_engine
+from bottleneck.extraction.conveyor import Settings, run_task
+from bottleneck.extraction.engine import BATCH_SIZE, EngineName, choose, start_engine
 from bottleneck.extraction.openvino_engine import SETTINGS, convert, load_openvino
-from bottleneck.extraction.plan import Target, missing_items, plan_tasks
+from bottleneck.extraction.plan import Target, Task, missing_items
 from bottleneck.extraction.progress import no_progress
-from bottleneck.extraction.scan import scan
+from bottleneck.extraction.scan import recall
 from bottleneck.extraction.tally import Tally
 from bottleneck.images.source import read_source
 
@@ -59,7 +59,7 @@ def conveyor(setup: Setup, engine: EngineName, **options: Any) -> Job:
 
     def job() -> None:
         settings = Settings()
-        listing = scan(
+        listing = recall(
             read_source(setup.pictures),
             None,
             workers=settings.workers,
@@ -69,17 +69,16 @@ def conveyor(setup: Setup, engine: EngineName, **options: Any) -> Job:
         with tempfile.TemporaryDirectory(dir=setup.scratch) as shards:
             for target in targets:
                 (Path(shards) / target.recipe.id).mkdir()
-            for task in plan_tasks(missing_items(listing.ok, targets), 10**6):
-                run_task(
-                    task,
-                    root=listing.root,
-                    features=Path(shards),
-                    targets=targets,
-                    engine=runner,
-                    settings=settings,
-                    tally=Tally(),
-                    done=lambda _: None,
-                )
+            run_task(
+                Task(missing_items(listing.not_failed, targets)),
+                root=listing.root,
+                features=Path(shards),
+                targets=targets,
+                start=lambda: runner,
+                settings=settings,
+                tally=Tally(),
+                done=lambda _: None,
+            )
 
     return job
 

@@ -2,15 +2,18 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 
-def alternate(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def alternate(jobs: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, list[float]]:
     """Run every job in turn, so many times over, and give their seconds.
 
     The first round is not counted: it pays for what is loaded and traced once.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    seconds: dict[Name, list[float]] = {name: [] for name in jobs}
     for number in range(rounds + 1):
         for name, job in jobs.items():
             started = time.perf_counter()

@@ -31,6 +31,23 @@ def test_a_ratio_is_of_times_of_the_same_round() -> None:
 
 
 @pytest.mark.long
+def test_each_precision_of_this_machine_is_compared_with_float32() -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "benchmarks.precision", "--short"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    rows = [line.split(" | ") for line in process.stdout.splitlines() if line.startswith("| ")][2:]
+    assert rows[0][:2] == ["| float32", "openvino"]
+    assert [row[0] for row in rows if row[1] == "keras"] == ["| float32", "| bfloat16", "| float16"]
+    for row in rows:
+        assert 0.8 < float(row[4]) <= float(row[3]) < 1.00001
+
+
+@pytest.mark.long
 def test_the_short_benchmark_runs(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     process = subprocess.run(

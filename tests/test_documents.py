@@ -33,13 +33,10 @@ SIZE = 64
 RECIPES = ROOT / "docs" / "recipes.md"
 LEAST = 75
 
-# Its command lines find their bucket on a server.
-SCALE = ROOT / "docs" / "scale.md"
-
 # Its examples run in processes that have nothing of ours, on what its command lines wrote:
 # tests/serve/test_serving.py
 ELSEWHERE = ROOT / "docs" / "serving.md"
-# Its workers are processes that load TensorFlow.
+# Its workers are processes that load TensorFlow, and its bucket is on a server.
 SCALE = ROOT / "docs" / "scale.md"
 RUN_HERE = [
     pytest.param(document, marks=pytest.mark.long if document in {RECIPES, SCALE} else ())
@@ -135,7 +132,9 @@ def test_every_command_line_runs(
 ) -> None:
     if document == SCALE:
         store = request.getfixturevalue("store")
-        store.put_folder(workplace / "photos", store.bucket("bucket") + "/photos")
+        bucket = store.bucket("bucket")
+        store.put_folder(workplace / "photos", f"{bucket}/photos")
+        store.put(f"{bucket}/photos.zip", (workplace / "photos.zip").read_bytes())
     for kind, text in BLOCK.findall(document.read_text()):
         assert kind in {"sh", "python"}, f"what is a {kind} block? nothing runs it"
         if kind != "sh":
