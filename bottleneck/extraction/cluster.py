@@ -58,6 +58,9 @@ _LEAVE_INTERRUPTIONS = "import signal; signal.signal(signal.SIGINT, signal.SIG_I
 # Seconds without news after which it is worth a look whether any worker is left. News come every second.
 SILENCE = 10.0
 
+# What Dask's own tasks end with, when the client does for which they waited.
+_FAREWELLS = ("AllExit", "CancelledError", "TimeoutError")
+
 _GO_ON = "what was sealed is kept; run the same command again to go on"
 
 # Pictures that are looked at for one that can be read, to ask workers for.
@@ -84,20 +87,20 @@ class Cluster:
 
     def workers(self) -> Mapping[str, Any]:
         """What the scheduler knows of each worker, by its address."""
-        found: Mapping[str, Any] = self._ask(self.client.scheduler_info, n_workers=-1)
-        workers: Mapping[str, Any] = found.get("workers", {})
-        return workers
-
-    def threads(self) -> Mapping[str, int]:
-        """How many threads each worker has, by its address; none is left out, as may be of the above."""
-        found: Mapping[str, int] = self._ask(self.client.nthreads)
+        # scheduler_info may be old, or cut to a few workers, and tells of no scheduler that is gone
+        found: Mapping[str, Any] = self._ask("identity", n_workers=-1)["workers"]
         return found
 
-    def _ask(self, what: Callable[..., Any], **options: Any) -> Any:
-        if self.client.status == "closed":
+    def addresses(self) -> frozenset[str]:
+        """Whom the scheduler knows, and no more: a small answer."""
+        return frozenset(self._ask("ncores"))
+
+    def _ask(self, what: str, **options: Any) -> Any:
+        client = self.client
+        if client.status == "closed":
             raise scheduler_gone(self)
         try:
-            return what(**options)
+            return client.sync(getattr(client.scheduler, what), **options)
         except OSError as error:
             raise scheduler_gone(self) from error
 
@@ -192,7 +195,7 @@ def _client(target: Any, name: str) -> Iterator["Client"]:
 def _is_no_farewell(record: logging.LogRecord) -> bool:
     """Drop what is said of a client's end besides our line: what still waited, and that it tried to go on."""
     if record.exc_info:
-        return type(record.exc_info[1]).__name__ not in ("AllExit", "CancelledError")
+        return type(record.exc_info[1]).__name__ not in _FAREWELLS
     return not record.getMessage().startswith("Failed to reconnect to scheduler")
 
 

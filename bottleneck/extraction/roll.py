@@ -80,10 +80,8 @@ class Roll:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + BETWEEN_LOOKS
-        present = self._cluster.threads()
-        if present.keys() != self.there.keys():
-            known = self._cluster.workers()
-            self.there = {each: known[each] for each in present if each in known}
+        if self._cluster.addresses() != self.there.keys():
+            self.there = self._cluster.workers()
         for address in self._asked.keys() - self.there.keys():
             self._asked.pop(address).cancel()
             self._unfit.pop(address, None)

@@ -21,6 +21,7 @@ import bottleneck
 from bottleneck import FeatureCache
 from bottleneck.cache.shard import shard_paths
 from bottleneck.cache.verify import verify
+from bottleneck.extraction.cluster import connect
 from bottleneck.extraction.conveyor import Settings
 from bottleneck.extraction.dispatch import task_rows
 from bottleneck.extraction.openvino_engine import precisions_here
@@ -292,6 +293,20 @@ def test_a_task_or_scheduler_lost_for_good_is_one_clear_line_and_what_was_sealed
     assert 4 <= before < 50
     assert compute_here(many, cache).computed == 240 - 4 * before
     assert_same(FeatureCache(cache), here)
+
+
+def test_a_scheduler_that_goes_while_it_is_asked_is_one_clear_line(crew: Crew) -> None:
+    crew.hire("only")
+    crew.wait_for("only")
+    with connect(crew.address) as cluster:
+        assert cluster is not None
+        assert cluster.addresses() == cluster.workers().keys()
+        crew.send("scheduler", signal.SIGKILL)
+        for ask in (cluster.addresses, cluster.workers):
+            with pytest.raises(
+                bottleneck.BottleneckError, match=r"the scheduler of dask://.* is gone"
+            ):
+                ask()
 
 
 @pytest.mark.long

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,30 +44,46 @@ def own_run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bottleneck.fit_head(folder / "cache", out=folder / "run", params={"C": 1e-4}).path
 
 
+# The command line, in a process that kills itself when it does something for so many times: no moment is missed.
+DOOMED = """
+import os, re, signal, sys
+_, what, times, *arguments = sys.argv
+times = int(times)
+
+def look(event, given):
+    global times
+    if event in ("open", "os.mkdir", "os.rename") and re.search(what, " ".join(map(str, (event, *given)))):
+        times -= 1
+        if not times:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(look)
+sys.argv = ["bottleneck", *arguments]
+from bottleneck.cli.main import main
+main()
+"""
+
+
 @pytest.mark.long
 def test_killed_in_each_phase_it_ends_with_the_weights_of_an_undisturbed_run(
     own_run: Path, tmp_path: Path, cli: Cli
 ) -> None:
     out = tmp_path / "killed"
-    folder = tmp_path / "killed.unfinished"
-    arguments = command("finetune", own_run, *OPTIONS, "--from-cache", "--out", out)
-    maps = own_run.parent / "cache" / "features"
-    phases: list[Callable[[], bool]] = [
-        folder.exists,  # the plan is being made
-        lambda: any(maps.glob("*-conv_pw_11_relu-none-*")),  # activations are being cached
-        lambda: epochs(folder) >= 0 and (folder / "checkpoint.npz").exists(),
-        lambda: epochs(folder) >= 1,
-        lambda: epochs(folder) >= 12,
-        lambda: epochs(folder) >= 21,
-        lambda: epochs(folder) >= 30,
-        (folder / "model.keras").exists,  # the run is being written
+    arguments = command("finetune", own_run, *OPTIONS, "--from-cache", "--out", out)[1:]
+    last_moments = [
+        ("os.mkdir .*/killed.unfinished", 1),  # the plan is made
+        ("os.rename .*-conv_pw_11_relu-none-.*/shard-", 1),  # activations are being cached
+        ("os.rename .*/checkpoint.npz", 1),  # before the first epoch
+        ("os.rename .*/checkpoint.npz", 2),
+        ("os.rename .*/checkpoint.npz", 11),
+        ("os.rename .*/checkpoint.npz", 10),  # about where the first stage ends
+        ("os.rename .*/checkpoint.npz", 9),
+        ("open .*/model.keras", 1),  # the run is being written
     ]
-    for reached in phases:
-        process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        while not reached() and process.poll() is None:
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    for what, times in last_moments:
+        doomed = [sys.executable, "-c", DOOMED, what, str(times), *arguments]
+        process = subprocess.run(doomed, capture_output=True, text=True, check=False)
+        assert process.returncode == -signal.SIGKILL, f"{what}: {process.stderr}"
     assert not out.exists()
     cli("finetune", own_run, *OPTIONS, "--from-cache", "--out", out)
     cli("finetune", own_run, *OPTIONS, "--from-cache", "--out", tmp_path / "undisturbed")
