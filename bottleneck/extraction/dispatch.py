@@ -178,7 +178,7 @@ class _Sending:
         # What happens is put here by Dask's threads and looked at by ours: what workers say, and futures of
         # tasks that came to an end.
         self._happened: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._roll = Roll(cluster, job, self._happened)
+        self._roll = Roll(cluster, job.sight, job.topic, self._happened)
         self._waiting = deque(range(len(tasks)))
         self._running: dict[int, _Sent] = {}
         # those whose workers are all gone, and since when

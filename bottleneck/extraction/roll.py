@@ -14,7 +14,7 @@ from bottleneck.extraction.cluster import (
     full_name,
     why_not_loaded,
 )
-from bottleneck.extraction.worker import Job, say_why_unfit, versions_here
+from bottleneck.extraction.worker import Sight, say_why_unfit, versions_here
 
 _log = logging.getLogger("bottleneck")
 
@@ -34,8 +34,10 @@ class Roll:
     Parameters
     ----------
     cluster : Cluster
-    job : Job
-        Says what they have to see.
+    sight : Sight
+        What they have to see.
+    topic : str
+        Under which they answer.
     happened : SimpleQueue
         Where their answers are put by ``say_why_unfit``, each a pair of the worker's address and what it says, and
         where how their being asked ended is put from here.
@@ -50,8 +52,10 @@ class Roll:
         Addresses.
     """
 
-    def __init__(self, cluster: Cluster, job: Job, happened: queue.SimpleQueue[Any]) -> None:
-        self._cluster, self._job, self._happened = cluster, job, happened
+    def __init__(
+        self, cluster: Cluster, sight: Sight, topic: str, happened: queue.SimpleQueue[Any]
+    ) -> None:
+        self._cluster, self._sight, self._topic, self._happened = cluster, sight, topic, happened
         self.resources = cluster.resources()
         self.there: Mapping[str, Any] = {}
         self.fit: frozenset[str] = frozenset()
@@ -90,8 +94,8 @@ class Roll:
         for address in self.there.keys() - self._asked.keys():
             self._asked[address] = self._cluster.client.submit(
                 say_why_unfit,
-                *(versions_here(), self._job.sight, self._job.topic),
-                key=f"{self._job.topic}-who-{secrets.token_hex(4)}",
+                *(versions_here(), self._sight, self._topic),
+                key=f"{self._topic}-who-{secrets.token_hex(4)}",
                 pure=False,
                 workers=[address],
                 priority=1,  # before its next task

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import queue
 import re
 import shutil
 import signal
@@ -25,6 +26,8 @@ from bottleneck.extraction.cluster import connect
 from bottleneck.extraction.conveyor import Settings
 from bottleneck.extraction.dispatch import task_rows
 from bottleneck.extraction.openvino_engine import precisions_here
+from bottleneck.extraction.roll import Roll
+from bottleneck.extraction.worker import Sight
 from tests.commandline import Cli, command, last_json, one_line
 from tests.pictures import extract_here, write_many
 from tests.store import Store
@@ -210,6 +213,22 @@ def test_workers_that_die_hang_or_come_late_change_nothing(
     crew.send("frozen", signal.SIGCONT)
     until(lambda: b"emov" in (tmp_path / "frozen.log").read_bytes() or gone(crew, "frozen"))
     assert_same(FeatureCache(cache), here)
+
+
+def test_whom_a_task_was_sent_to_does_not_grow_with_those_who_join(crew: Crew) -> None:
+    crew.hire("one")
+    crew.hire("other")
+    crew.wait_for("one", "other")
+    with connect(crew.address) as cluster:
+        assert cluster is not None
+        roll = Roll(cluster, Sight("/nowhere"), "topic", queue.SimpleQueue())
+        roll.look()
+        one, other = roll.there
+        roll.hear(one, "")
+        first = roll.fit
+        roll.hear(other, "")
+        assert (first, roll.fit) == ({one}, {one, other})
+        roll.dismiss()
 
 
 @pytest.mark.long
