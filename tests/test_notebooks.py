@@ -19,7 +19,7 @@ def test_a_notebook_runs_where_there_is_nothing_yet(file: Path, tmp_path: Path) 
     notebook = nbformat.read(file, as_version=4)
     committed = [len(cell.outputs) > 0 for cell in code_cells(notebook)]
     # an error in any cell is raised
-    NotebookClient(notebook, timeout=500, resources={"metadata": {"path": tmp_path}}).execute()
+    NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": tmp_path}}).execute()
     assert [len(cell.outputs) > 0 for cell in code_cells(notebook)] == committed
 
 

@@ -310,7 +310,7 @@ def test_killed_half_way_through_an_upload_nothing_that_is_sealed_is_lost(
         while len(list(mirror.rglob("shard-*.h5"))) < 5 or len(store.keys(f"{there}/features")) < 2:
             assert process.poll() is None
             time.sleep(0.05)
-        assert store.stalled.wait(60)
+        assert store.stalled.wait(300)
         os.kill(process.pid, signal.SIGKILL)
     store.faults.clear()
     arrived = [key for key in store.keys(there) if "shard-" in key]

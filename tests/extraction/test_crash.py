@@ -120,7 +120,7 @@ def test_interrupted_it_seals_says_how_to_go_on_and_exits(
     while not count(cache):  # it is computing once it has sealed a shard, and a tenth done at most
         time.sleep(0.01)
     process.send_signal(sent)
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=300)
     assert process.returncode == code
     assert out == ""
     assert "Traceback" not in said

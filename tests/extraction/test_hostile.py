@@ -205,7 +205,7 @@ def test_files_that_vanish_while_it_runs_are_failed_rows_and_stop_nothing(
     time.sleep(1.5)
     (images / "thing" / "59.jpg").unlink()
     (images / "thing" / "58.jpg").write_bytes((images / "thing" / "00.jpg").read_bytes()[:-9])
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     rows = {row.path: row for row in FeatureCache(cache).listing.rows}
     assert "no such file" in rows["thing/59.jpg"].reason
