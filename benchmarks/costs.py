@@ -172,11 +172,24 @@ def loading(folder: Path) -> None:
     show(title, alternate(jobs, ROUNDS), "numpy.fromfile", FILES)
 
 
+def starting(folder: Path) -> None:
+    """Show the help, against the start of Python with what any such command line loads."""
+    command = Path(sys.executable).with_name("bottleneck")
+    quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "check": True}
+    jobs = {
+        "import typer, rich": lambda: subprocess.run(
+            [sys.executable, "-c", "import typer, rich"], **quiet
+        ),
+        "bottleneck --help": lambda: subprocess.run([command, "--help"], **quiet),
+    }
+    show("Starting", alternate(jobs, 5 * ROUNDS), "import typer, rich", 1)
+
+
 def main() -> None:
     """Run them all in a folder that is thrown away."""
     logging.getLogger("bottleneck").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as name:
-        for part in (loading, nothing_changed, opening, memory):
+        for part in (starting, loading, nothing_changed, opening, memory):
             part(Path(name))
 
 
