@@ -160,7 +160,10 @@ class Digests(Sequence[str]):
         for start in range(0, len(others), _BLOCK):
             wanted = others.words[start : start + _BLOCK]
             keys = _keys(wanted)
-            at = np.searchsorted(self._sorted_keys, keys)
+            # in their own order, for a search that jumps about waits for memory each time
+            ascending = np.argsort(keys)
+            at = np.empty_like(ascending)
+            at[ascending] = np.searchsorted(self._sorted_keys, keys[ascending])
             pending = np.arange(len(wanted))
             # as a rule once: another turn is for different digests of one key
             while len(pending := pending[at[pending] < len(self)]):
