@@ -59,7 +59,7 @@ _LEAVE_INTERRUPTIONS = "import signal; signal.signal(signal.SIGINT, signal.SIG_I
 SILENCE = 10.0
 
 # What Dask's own tasks end with, when the client does for which they waited.
-_FAREWELLS = ("AllExit", "CancelledError", "TimeoutError")
+_FAREWELLS = ("AllExit", "CancelledError", "CommClosedError", "TimeoutError")
 
 _GO_ON = "what was sealed is kept; run the same command again to go on"
 
@@ -179,8 +179,9 @@ def _started(count: int) -> Iterator[Any]:
 def _client(target: Any, name: str) -> Iterator["Client"]:
     from distributed import Client
 
-    for name_of_logger in ("asyncio", "distributed.client"):
-        logging.getLogger(name_of_logger).addFilter(_is_no_farewell)
+    # all of Dask's loggers come to the handlers it sets up for them
+    for speaking in (logging.getLogger("asyncio"), *logging.getLogger("distributed").handlers):
+        speaking.addFilter(_is_no_farewell)
     try:
         client = Client(target, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
