@@ -234,7 +234,7 @@ def compare(
 
 
 def _distinct(paths: Iterable[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
-    return list({path if is_url(path) else Path(path).absolute(): path for path in paths}.values())
+    return list({_from_anywhere(path): path for path in paths}.values())
 
 
 def _common_rows(
@@ -386,8 +386,8 @@ def _judge_each(
             yield Judged(replace(entry, cache=source.cache), source, kind, probabilities)
 
 
-def _from_anywhere(cache: str) -> str:
-    return cache if is_url(cache) else str(Path(cache).absolute())
+def _from_anywhere(cache: str | os.PathLike[str]) -> str:
+    return str(cache if is_url(cache) else Path(cache).absolute())
 
 
 def _judge_afar(

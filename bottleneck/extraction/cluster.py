@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bottleneck.cache.atomic import TEMPORARY
 from bottleneck.cache.listing import FILE_NAME as LISTING
 from bottleneck.cache.location import location_of
-from bottleneck.errors import BottleneckError
+from bottleneck.errors import BottleneckError, one_line
 from bottleneck.extraction.conveyor import Settings
 from bottleneck.extraction.engine import Wanted
 from bottleneck.extraction.scan import digest_of
@@ -391,8 +391,3 @@ def why_not_loaded(error: BaseException) -> str:
         f"has no bottleneck, or another version of it than {version} ({one_line(error)}); install "
         f"bottleneck-features {version} there"
     )
-
-
-def one_line(error: BaseException) -> str:
-    """Put what an exception says into one line."""
-    return " ".join(str(error).split()) or type(error).__name__

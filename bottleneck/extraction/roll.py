@@ -90,7 +90,7 @@ class Roll:
             self._asked.pop(address).cancel()
             self._unfit.pop(address, None)
         # anew each time, for who was fit when a task was sent is kept with it
-        self.fit = frozenset(self.fit & self.there.keys())
+        self.fit = self.fit.intersection(self.there)
         for address in self.there.keys() - self._asked.keys():
             self._asked[address] = self._cluster.client.submit(
                 say_why_unfit,
@@ -116,7 +116,7 @@ class Roll:
                 return  # it has answered
             said = why_not_loaded(said.exception(timeout=SILENCE))
         if not said:
-            self.fit = frozenset(self.fit | {address})
+            self.fit = self.fit | {address}
             return
         self._unfit[address] = said
         self._next_look = 0.0  # nobody else may be left

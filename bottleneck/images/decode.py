@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from bottleneck.errors import one_line
+
 Fit = Literal["squash", "crop"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 
@@ -190,7 +192,7 @@ def _not_an_image(data: bytes) -> str:
 
 
 def _damaged(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return f"truncated: the file ends before the picture does ({text})"
     return f"damaged picture ({text})"

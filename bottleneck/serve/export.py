@@ -14,7 +14,7 @@ import numpy as np
 from bottleneck.bases.backend import quiet_stderr
 from bottleneck.cache.atomic import new_folder
 from bottleneck.cache.recipe import Recipe
-from bottleneck.errors import BottleneckError
+from bottleneck.errors import BottleneckError, one_line
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.images.decode import decode
 from bottleneck.runs.run import TUNED, Run, read_run, run_folder
@@ -189,4 +189,4 @@ def _versions(kind: Format) -> dict[str, str]:
 
 def _line(error: Exception) -> str:
     # enough to see what it is about; converters print whole graphs
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return one_line(error)[:300]
