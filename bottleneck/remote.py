@@ -267,12 +267,29 @@ class Remote:
         return self._patiently(ask, path)
 
     def read(self, path: str = "", start: int | None = None, end: int | None = None) -> bytes:
-        """Read an object, or the bytes of it from `start` up to `end`."""
+        """Read an object, or the bytes of it from `start` up to `end`.
+
+        Raises
+        ------
+        RemoteError
+            The store answers with fewer bytes than the range has.
+        """
         files = self._opened[0]
         at = self._at(path)
         data: bytes = self._patiently(lambda: files.cat_file(at, start=start, end=end), path)
-        if start is not None and end is not None and len(data) > end - start:
-            return data[start:end]  # some web servers know no ranges, and send all of it
+        if start is None or end is None:
+            return data
+        if len(data) > end - start:
+            data = data[start:end]  # some web servers know no ranges, and send all of it
+        if len(data) != end - start:
+            # the caller has a buffer of this length: nothing but the object's bytes may be taken for them
+            reason = (
+                f"changed since it was listed: expected {end - start:,} bytes from byte {start:,}, "
+                f"found {len(data):,}"
+            )
+            raise RemoteError(
+                f"{join_url(self.url, path)} {reason}; run the same command again", reason
+            )
         return data
 
     def refuse_to_write(self) -> None:

@@ -64,10 +64,13 @@ class _Blocks(io.RawIOBase):
         first, last = self._place // self._block, (end - 1) // self._block
         start = self._place
         if last - first > 1:  # longer than a block: nobody asks for it twice
-            buffer[: end - start] = self._remote.read(self._path, start, end)
+            data = self._remote.read(self._path, start, end)
         else:
-            data = b"".join(self._read_block(number) for number in range(first, last + 1))
-            buffer[: end - start] = data[start - first * self._block : end - first * self._block]
+            blocks = b"".join(self._read_block(number) for number in range(first, last + 1))
+            data = blocks[start - first * self._block : end - first * self._block]
+        # a memoryview keeps its length: a short answer assigned to a slice of a bytearray would shrink the
+        # buffer, and the caller would read whatever lies behind it
+        memoryview(buffer)[: end - start] = data
         self._place = end
         return end - start
 
