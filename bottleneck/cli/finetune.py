@@ -1,220 +1,135 @@
 """`bottleneck finetune`."""
 
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bottleneck.bases.network import Precision
 from bottleneck.cli import options, terminal
+from bottleneck.cli import training_options as training
 from bottleneck.cli.bars import progress_bar
 from bottleneck.cli.fit_head import metrics_table
 from bottleneck.errors import BottleneckError
-from bottleneck.finetuning.finder import find_rate
+from bottleneck.finetuning.finder import RateSweep, find_rate
 from bottleneck.finetuning.finetune import finetune as run_finetune
 from bottleneck.finetuning.report import REPORT
-from bottleneck.finetuning.settings import Decay, Settings, read_config
+from bottleneck.finetuning.settings import Settings, read_config
 from bottleneck.finetuning.stages import AUTO, Stage
+from bottleneck.heads.fit import FittedRun
 from bottleneck.images.decode import MAX_PIXELS
-
-_stages = partial(typer.Option, rich_help_panel="What is trained")
-_where = partial(typer.Option, rich_help_panel="Live or from the cache")
-_training = partial(typer.Option, rich_help_panel="How it is trained")
-_running = partial(typer.Option, rich_help_panel="How it runs")
-
-_DEFAULTS = Settings()
 
 
 def finetune(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder or URL of a fitted head.")],
-    stages: Annotated[
-        str | None,
-        _stages(
-            help="TAP:EPOCHS@RATE with commas between: train all above this tap. In place of a tap: a number of layers "
-            "at the top, or head. auto goes down block by block, at rates a tenth of the one before.",
-            show_default=AUTO,
-        ),
-    ] = None,
-    unfreeze_last: Annotated[
-        int | None, _stages(min=0, help="In place of stages: train so many layers at the top.")
-    ] = None,
-    epochs: Annotated[
-        int | None, _stages(min=1, help="For --unfreeze-last.", show_default="3")
-    ] = None,
-    learning_rate: Annotated[
-        float | None, _stages(help="For --unfreeze-last.", show_default="1e-4")
-    ] = None,
-    config: Annotated[
-        Path | None, _stages(help="A YAML file of options; those given here count first.")
-    ] = None,
-    find_lr: Annotated[
-        bool,
-        _stages(
-            "--find-lr", help="Only try learning rates for the first stage, and plot the loss."
-        ),
-    ] = False,
-    from_cache: Annotated[
-        bool, _where("--from-cache", help="Train on activations at the deepest cut, cached once.")
-    ] = False,
-    live: Annotated[
-        bool, _where("--live", help="Train on pictures, decoded in each epoch.")
-    ] = False,
-    augment: Annotated[
-        str | None,
-        _where(
-            help="Train on views: flip,rotate=DEGREES,shift=SHARE,zoom=SHARE,brightness=SHARE.",
-            show_default="none",
-        ),
-    ] = None,
-    views: Annotated[
-        int | None,
-        _where(min=0, help="How many, in turn; 0: another in each epoch.", show_default="0"),
-    ] = None,
-    batch_size: Annotated[int | None, _training(min=1, show_default="32")] = None,
-    layer_decay: Annotated[
-        float | None,
-        _training(
-            help="The rate of each layer of the base, of that of the one above.", show_default="0.9"
-        ),
-    ] = None,
-    warm_up: Annotated[
-        float | None,
-        _training(help="Share of a stage in which the rate rises.", show_default="0.3"),
-    ] = None,
-    decay: Annotated[
-        Decay | None, _training(help="How the rate falls then.", show_default="cosine")
-    ] = None,
-    weight_decay: Annotated[float | None, _training(show_default="0")] = None,
-    label_smoothing: Annotated[float | None, _training(show_default="0")] = None,
-    dropout: Annotated[
-        float | None, _training(help="Before the head's last layer.", show_default="the head's own")
-    ] = None,
-    clip_norm: Annotated[
-        float | None, _training(help="The most a gradient's length may be.")
-    ] = None,
-    class_weight: Annotated[
-        str | None, _training(help="balanced: all classes count the same, however rare.")
-    ] = None,
-    precision: Annotated[
-        Precision | None, _training(help="What the base computes in.", show_default="float32")
-    ] = None,
-    patience: Annotated[
-        int | None, _training(min=1, help="End a stage after so many epochs that are no better.")
-    ] = None,
-    train_batchnorm: Annotated[
-        bool,
-        _training("--train-batchnorm", help="Let batch normalisation learn its statistics anew."),
-    ] = False,
-    seed: Annotated[
-        int | None, _training(min=0, help="Of the order of images, and dropout.", show_default="0")
-    ] = None,
-    out: Annotated[
-        str | None,
-        _running(
-            help="The run's folder or URL, which must not exist.", show_default="runs/RUN-finetuned"
-        ),
-    ] = None,
-    cache: Annotated[
-        str | None, _running(help="Where the run's cache is now.", show_default="where it was")
-    ] = None,
+    stages: training.Stages = None,
+    unfreeze_last: training.UnfreezeLast = None,
+    epochs: training.Epochs = None,
+    learning_rate: training.LearningRate = None,
+    config: training.Config = None,
+    find_lr: training.FindRate = False,
+    from_cache: training.FromCache = False,
+    live: training.Live = False,
+    augment: training.Augment = None,
+    views: training.Views = None,
+    batch_size: training.BatchSize = None,
+    layer_decay: training.LayerDecay = None,
+    warm_up: training.WarmUp = None,
+    decay: training.Decay = None,
+    weight_decay: training.WeightDecay = None,
+    label_smoothing: training.LabelSmoothing = None,
+    dropout: training.Dropout = None,
+    clip_norm: training.ClipNorm = None,
+    class_weight: training.ClassWeight = None,
+    precision: training.Precision = None,
+    patience: training.Patience = None,
+    train_batchnorm: training.TrainBatchnorm = False,
+    seed: training.Seed = None,
+    out: training.Out = None,
+    cache: training.CacheNow = None,
     weights: options.WeightsNow = None,
-    devices: Annotated[
-        int | None, _running(min=1, help="GPUs that share each batch.", show_default="all")
-    ] = None,
+    devices: training.Devices = None,
     workers: options.Workers = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
-    tensorboard: Annotated[Path | None, _running(help="A folder for TensorBoard's logs.")] = None,
+    tensorboard: training.TensorBoard = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Train a run's head and, from the top down, its base."""
+    """Train the head of a run and the upper layers of its base."""
+    given = dict(locals())  # the options by name
     if live and from_cache:
         raise BottleneckError("--live and --from-cache exclude each other; give one, or neither")
-    given = {
-        "stages": stages,
-        "unfreeze_last": unfreeze_last,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "mode": "live" if live else "cached" if from_cache else None,
-        "augment": augment,
-        "views": views,
-        "batch_size": batch_size,
-        "layer_decay": layer_decay,
-        "warm_up": warm_up,
-        "decay": decay,
-        "weight_decay": weight_decay,
-        "label_smoothing": label_smoothing,
-        "dropout": dropout,
-        "clip_norm": clip_norm,
-        "class_weight": class_weight,
-        "precision": precision,
-        "patience": patience,
-        "train_batchnorm": train_batchnorm or None,
-        "seed": seed,
-    }
-    chosen = read_config(config) if config else {}
-    chosen |= {name: value for name, value in given.items() if value is not None}
-    settings = Settings(
-        **{field.name: chosen[field.name] for field in fields(Settings) if field.name in chosen}
-    )
-    wanted = _stages_of(chosen)
+    given["mode"] = "live" if live else "cached" if from_cache else None
+    given["train_batchnorm"] = train_batchnorm or None
+    chosen = _merge_config(config, given)
+    settings = Settings(**{name: chosen[name] for name in _SETTINGS if name in chosen})
+    chosen_stages = _find_stages(chosen)
+    sources: dict[str, Any] = {"cache": cache, "weights": weights}
+    sources |= {"workers": workers, "max_pixels": max_pixels}
     with progress_bar() as progress:
         if find_lr:
-            found = find_rate(
-                run,
-                wanted,
-                settings,
-                cache=cache,
-                weights=weights,
-                workers=workers,
-                max_pixels=max_pixels,
-                progress=progress,
-            )
+            sweep = find_rate(run, chosen_stages, settings, **sources, progress=progress)
         else:
             tuned = run_finetune(
                 run,
-                wanted,
+                chosen_stages,
                 settings,
                 mode=chosen.get("mode", "auto"),
                 out=out,
-                cache=cache,
-                weights=weights,
                 devices=devices,
-                workers=workers,
-                max_pixels=max_pixels,
                 tensorboard=tensorboard,
                 progress=progress,
+                **sources,
             )
     if find_lr:
-        if json:
-            terminal.result_json(found.to_dict())
-        else:
-            terminal.result(f"{found.suggestion:.2g}")
-        terminal.say(f"The plot is in {found.plot}")
-    elif json:
-        terminal.result_json({"path": tuned.name, **tuned.run.to_dict()})
+        _print_sweep(sweep, json=json)
     else:
-        tuning = tuned.run.tuning
-        assert tuning is not None
-        both = {"head alone": tuning.head_metrics, tuned.name: tuning.tuned_metrics}
-        terminal.result(metrics_table(both))
-        terminal.say(f"The report is in {tuned.path / REPORT}")
-        terminal.say(f"Next: bottleneck predict {tuned.name} IMAGES --out predictions.csv")
+        _print_run(tuned, json=json)
 
 
-def _stages_of(chosen: dict[str, Any]) -> str | list[Stage]:
+_SETTINGS = [field.name for field in fields(Settings)]
+
+# Options that a configuration file may set, besides the settings.
+_STAGES = ("stages", "unfreeze_last", "epochs", "learning_rate", "mode")
+
+
+def _merge_config(config: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Read the configuration file and override it by the options that were given."""
+    chosen = read_config(config) if config else {}
+    named = {name: given[name] for name in (*_SETTINGS, *_STAGES)}
+    return chosen | {name: value for name, value in named.items() if value is not None}
+
+
+def _find_stages(chosen: dict[str, Any]) -> str | list[Stage]:
     last = chosen.get("unfreeze_last")
     others = [name for name in ("epochs", "learning_rate") if name in chosen]
     if last is None:
         if others:
             raise BottleneckError(
-                f"--{others[0].replace('_', '-')} goes with --unfreeze-last; stages say theirs: --stages mixed9:3@1e-4"
+                f"--{others[0].replace('_', '-')} is for --unfreeze-last; in --stages it is "
+                "part of each stage: mixed9:3@1e-4"
             )
         return str(chosen.get("stages", AUTO))
     if "stages" in chosen:
-        raise BottleneckError(
-            "--stages and --unfreeze-last both say what to train; give one of them"
-        )
+        raise BottleneckError("--stages and --unfreeze-last exclude each other; give one of them")
     return [Stage(last, chosen.get("epochs", 3), chosen.get("learning_rate", 1e-4))]
+
+
+def _print_sweep(sweep: RateSweep, *, json: bool) -> None:
+    if json:
+        terminal.result_json(sweep.to_dict())
+    else:
+        terminal.result(f"{sweep.suggestion:.2g}")
+    terminal.say(f"The plot is in {sweep.plot}")
+
+
+def _print_run(tuned: FittedRun, *, json: bool) -> None:
+    if json:
+        terminal.result_json({"path": tuned.name, **tuned.run.to_dict()})
+        return
+    tuning = tuned.run.tuning
+    assert tuning is not None
+    both = {"head alone": tuning.head_metrics, tuned.name: tuning.tuned_metrics}
+    terminal.result(metrics_table(both))
+    terminal.say(f"The report is in {tuned.path / REPORT}")
+    terminal.say(f"Next: bottleneck predict {tuned.name} IMAGES --out predictions.csv")

@@ -9,23 +9,23 @@ from bottleneck.errors import BottleneckError
 
 
 @contextlib.contextmanager
-def using(wanted: int | None) -> Iterator[int]:
-    """Build and train models on several devices: each takes a part of every batch.
+def training_devices(wanted: int | None) -> Iterator[int]:
+    """Build and train models on several devices, each of which gets a part of every batch.
 
     Parameters
     ----------
     wanted : int, optional
-        How many GPUs, or where there are none how many CPU devices; by default all GPUs.
+        Number of GPUs, or of CPU devices if there is no GPU; by default all GPUs.
 
     Yields
     ------
     int
-        How many are used.
+        Number of devices used.
 
     Raises
     ------
     BottleneckError
-        There are not so many, or the backend is another.
+        There are fewer devices, or Keras does not run on TensorFlow.
     """
     keras = load_keras()
     if keras.backend.backend() != "tensorflow":
@@ -39,28 +39,28 @@ def using(wanted: int | None) -> Iterator[int]:
     import tensorflow as tf
 
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    there = [device.name for device in tf.config.list_logical_devices(kind)]
-    count = wanted or (len(there) if kind == "GPU" else 1)
-    if count > len(there):
+    found = [device.name for device in tf.config.list_logical_devices(kind)]
+    count = wanted or (len(found) if kind == "GPU" else 1)
+    if count > len(found):
         raise BottleneckError(
-            f"--devices {count} asks for more than there are: TensorFlow sees {len(there)} of kind {kind}"
+            f"--devices {count} asks for more than there are: TensorFlow sees {len(found)} of kind {kind}"
         )
     if count == 1:
         yield 1
         return
-    with tf.distribute.MirroredStrategy(there[:count]).scope():
+    with tf.distribute.MirroredStrategy(found[:count]).scope():
         yield count
 
 
-def devices(model: Any) -> int:
-    """How many devices a model is trained on."""
+def count_devices(model: Any) -> int:
+    """Return how many devices a model is trained on."""
     strategy = getattr(model, "distribute_strategy", None)
     return strategy.num_replicas_in_sync if strategy else 1
 
 
-def on_devices(model: Any, data: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Give each device its part of a batch; the number of rows is a multiple of theirs."""
-    count = devices(model)
+def split_over_devices(model: Any, data: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Split a batch evenly over the devices; its rows are a multiple of their number."""
+    count = count_devices(model)
     if count == 1:
         return data
     import tensorflow as tf

@@ -15,21 +15,15 @@ from bottleneck.cache.location import name_of
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction import conveyor
 from bottleneck.extraction.progress import Progress, no_progress
-from bottleneck.finetuning.feed import Material
+from bottleneck.finetuning.batches import Batch, find_batch_size, make_batches
+from bottleneck.finetuning.data import load_training_data
 from bottleneck.finetuning.graph import freeze_but
-from bottleneck.finetuning.material import find_material
-from bottleneck.finetuning.prepare import prepare
+from bottleneck.finetuning.inputs import TrainingData
+from bottleneck.finetuning.model import compile_model, make_model, train_epoch
+from bottleneck.finetuning.prepare import prepare_run
 from bottleneck.finetuning.rates import layer_rates
 from bottleneck.finetuning.settings import Settings
-from bottleneck.finetuning.stages import AUTO, Stage, asked_stages
-from bottleneck.finetuning.train import (
-    Batch,
-    batch_size_of,
-    compile_model,
-    fit_epoch,
-    make_batches,
-    make_model,
-)
+from bottleneck.finetuning.stages import AUTO, Stage, resolve_stages
 from bottleneck.heads.epochs import steps
 from bottleneck.images.decode import MAX_PIXELS
 from bottleneck.runs.run import free_name
@@ -110,20 +104,18 @@ def find_rate(
     decoding = conveyor.Settings(
         workers=conveyor.Settings().workers if workers is None else workers, max_pixels=max_pixels
     )
-    prepared = prepare(run, asked_stages(stages), settings, cache, weights, progress)
-    graph, material = prepared.graph, find_material(prepared, None, settings, decoding, progress)
+    prepared = prepare_run(run, resolve_stages(stages), settings, cache, weights, progress)
+    graph, data = prepared.graph, load_training_data(prepared, None, decoding, progress)
     freeze_but(graph, prepared.unfrozen[0].layers)
     model = make_model(graph, None, prepared.unfrozen[0], settings)
     compile_model(model, layer_rates(graph, settings.layer_decay), settings)
     rates = np.geomspace(_LEAST, _MOST, _STEPS)
     losses: list[float] = []
-    for step, batch in enumerate(
-        _endless(material, settings, batch_size_of(model, material, settings))
-    ):
+    for step, batch in enumerate(_endless(data, settings, find_batch_size(model, data, settings))):
         progress("trying learning rates", step, _STEPS)
         if step == _STEPS or _has_diverged(losses):
             break
-        loss = fit_epoch(model, [batch], partial(_at, float(rates[step])))
+        loss = train_epoch(model, [batch], partial(_at, float(rates[step])))
         if not math.isfinite(loss):
             break
         losses.append(loss)
@@ -147,12 +139,12 @@ def _at(rate: float, _: int) -> float:
     return rate
 
 
-def _endless(material: Material, settings: Settings, size: int) -> Iterator[Batch]:
-    train = material.numbers("train")
+def _endless(data: TrainingData, settings: Settings, size: int) -> Iterator[Batch]:
+    train = data.indices("train")
     rng = np.random.default_rng(settings.seed)
     while True:
         parts = np.array_split(rng.permutation(train), steps(len(train), settings.batch_size))
-        yield from make_batches(material, parts, 0, settings, size)
+        yield from make_batches(data, parts, 0, settings, size)
 
 
 def _smoothed(losses: Sequence[float]) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""What a training is to do, and whether on pictures or from the cache."""
+"""The plan of a training: its stages and settings, and whether it uses images or the cache."""
 
 import dataclasses
 import hashlib
@@ -13,9 +13,8 @@ from bottleneck.cache.atomic import write_atomically
 from bottleneck.errors import BottleneckError
 from bottleneck.finetuning.checkpoint import FILE_NAME as CHECKPOINT
 from bottleneck.finetuning.costs import base_rate, cost_lines, is_cheaper, predict_costs
-from bottleneck.finetuning.material import share_lacking
-from bottleneck.finetuning.prepare import Prepared
-from bottleneck.finetuning.settings import Settings
+from bottleneck.finetuning.data import missing_share
+from bottleneck.finetuning.prepare import PreparedRun
 from bottleneck.runs.run import FILE_NAME
 
 _log = logging.getLogger("bottleneck")
@@ -27,26 +26,40 @@ PLAN = "plan.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for, and where it is trained: on pictures, or on activations at a cut.
+    """What was asked for, and what the model is trained on.
 
     Attributes
     ----------
     asked : dict
-        Training goes on only where the same is asked for.
+        Run, stages, settings and mode. An interrupted training continues only if they are the same.
     cut : str or None
+        The tap whose activations are trained on; None for images.
     """
 
     asked: dict[str, Any]
     cut: str | None
 
 
-def find_plan(folder: Path, prepared: Prepared, settings: Settings, mode: Mode) -> Plan:
-    """Take the plan of a training that was interrupted, or make one and tell what it costs."""
-    _tell_stages(prepared)
+def find_plan(folder: Path, prepared: PreparedRun, mode: Mode) -> Plan:
+    """Read the plan of an interrupted training, or make one and log its cost.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the unfinished run.
+    prepared : PreparedRun
+    mode : {"auto", "live", "cached"}
+
+    Raises
+    ------
+    BottleneckError
+        The folder holds another training or a damaged plan, or the stages cannot be trained from the cache.
+    """
+    _log_stages(prepared)
     asked = {
         "run": hashlib.sha256((prepared.source / FILE_NAME).read_bytes()).hexdigest(),
         "stages": [str(stage) for stage in prepared.stages],
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(prepared.settings),
         "mode": mode,
     }
     file = folder / PLAN
@@ -60,16 +73,16 @@ def find_plan(folder: Path, prepared: Prepared, settings: Settings, mode: Mode) 
         if known.asked != asked:
             changed = [name for name in asked if known.asked.get(name) != asked[name]]
             raise BottleneckError(
-                f"{folder} holds a training that was interrupted and had another {' and another '.join(changed)}; run "
-                "that one again to end it, delete the folder, or give another one with --out"
+                f"{folder} holds an interrupted training that had another {' and another '.join(changed)}; run that "
+                "command again to finish it, delete the folder, or give another folder with --out"
             )
         return known
-    plan = Plan(asked, _find_cut(prepared, settings, mode))
+    plan = Plan(asked, _choose_cut(prepared, mode))
     write_atomically(file, json.dumps(dataclasses.asdict(plan)).encode())
     return plan
 
 
-def _tell_stages(prepared: Prepared) -> None:
+def _log_stages(prepared: PreparedRun) -> None:
     for number, (stage, part) in enumerate(zip(prepared.stages, prepared.unfrozen, strict=True), 1):
         _log.info(
             "Stage %d, %s: %s parameters are trained in %d layers of the base and the head, %s are frozen.",
@@ -77,8 +90,9 @@ def _tell_stages(prepared: Prepared) -> None:
         )
 
 
-def _find_cut(prepared: Prepared, settings: Settings, mode: Mode) -> str | None:
-    """Choose where to train from: pictures, or activations at the deepest cut."""
+def _choose_cut(prepared: PreparedRun, mode: Mode) -> str | None:
+    """Choose between images and the activations at the deepest cut."""
+    settings = prepared.settings
     deepest = prepared.unfrozen[-1].cut
     fresh_views = settings.augment != "none" and not settings.views
     if deepest is None:
@@ -90,8 +104,8 @@ def _find_cut(prepared: Prepared, settings: Settings, mode: Mode) -> str | None:
         return None
     if mode == "cached" and fresh_views:
         raise BottleneckError(
-            f"--augment {settings.augment} makes another view in each epoch, and a cache keeps a number of them; say "
-            "how many with --views, or leave --from-cache out"
+            f"--augment {settings.augment} makes a new view in each epoch, and a cache holds a fixed number; say how "
+            "many with --views, or leave --from-cache out"
         )
     parts = prepared.split.parts
     train_images, val = len(parts["train"]), len(parts["val"])
@@ -111,16 +125,17 @@ def _find_cut(prepared: Prepared, settings: Settings, mode: Mode) -> str | None:
     if mode == "live":
         return None
     cost = costs[-1]
-    lacking = share_lacking(prepared, deepest, settings)
+    missing = missing_share(prepared, deepest)
     cost = dataclasses.replace(
-        cost, caching=cost.caching * lacking, disk=round(cost.disk * lacking)
+        cost, caching=cost.caching * missing, disk=round(cost.disk * missing)
     )
     epochs = sum(stage.epochs for stage in prepared.stages)
     cached = mode == "cached" or (not fresh_views and is_cheaper(cost, epochs, free))
-    in_all = cost.caching + epochs * cost.cached
+    from_cache = cost.caching + epochs * cost.cached
     _log.info(
-        "%d epochs should take %.0f s live, and %.0f s from activations at %s (%.0f s of them to cache): training %s.",
-        *(epochs, epochs * cost.live, in_all, deepest, cost.caching),
-        "from the cache (--live forces pictures)" if cached else "live",
+        "Estimated time for %d epochs: %.0f s live, %.0f s from activations at %s (%.0f s of it to cache them). "
+        "Training %s.",
+        *(epochs, epochs * cost.live, from_cache, deepest, cost.caching),
+        "from the cache (--live trains on images instead)" if cached else "live",
     )
     return deepest if cached else None

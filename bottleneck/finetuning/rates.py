@@ -8,19 +8,19 @@ from bottleneck.bases.backend import load_keras
 from bottleneck.finetuning.graph import Graph, depths
 from bottleneck.finetuning.settings import Settings
 
-# Where the warm-up starts, of the rate it leads to: nothing would be learnt from the first batch at 0.
+# The warm-up starts at this share of the learning rate: at 0 the first batch would teach nothing.
 _FIRST = 0.1
 
 
 def rate_at(step: int, steps: int, settings: Settings) -> float:
-    """Share of the learning rate at a step of a stage.
+    """Return the share of the learning rate at a step of a stage.
 
     Parameters
     ----------
     step : int
         From 0.
     steps : int
-        Of the whole stage.
+        Steps of the whole stage.
     settings : Settings
 
     Returns
@@ -49,10 +49,10 @@ def rate_at(step: int, steps: int, settings: Settings) -> float:
 
 
 def layer_rates(graph: Graph, layer_decay: float) -> dict[int, float]:
-    """What the rate of each variable is multiplied by, by the variable's `id`.
+    """Return the learning-rate factor of each variable, by the variable's `id`.
 
-    1 in the head; in the base it falls by `layer_decay` from one layer to the one below, see
-    `bottleneck.finetuning.graph.depths`.
+    The factor is 1 in the head. In the base it is multiplied by `layer_decay` from one layer to the layer
+    below, see `bottleneck.finetuning.graph.depths`.
     """
     depth = depths(graph.body)
     rates = {id(variable): 1.0 for variable in graph.head.variables}
@@ -63,15 +63,14 @@ def layer_rates(graph: Graph, layer_decay: float) -> dict[int, float]:
 
 
 def make_optimizer(model: Any, rates: Mapping[int, float], settings: Settings) -> Any:
-    """Make an optimiser that scales the step of each variable, not its gradient.
+    """Make an Adam optimiser that scales the step of each variable, not its gradient.
 
-    Under Adam the scale of a gradient cancels out: a layer's rate can only be lowered by scaling what is
-    added to its weights.
+    Adam cancels the scale of a gradient, so a lower learning rate of a layer has to scale its update.
 
     Parameters
     ----------
     model : keras.Model
-        Its trainable variables are the ones that are moved.
+        Its trainable variables are trained.
     rates : dict
         See `layer_rates`.
     settings : Settings
@@ -79,8 +78,8 @@ def make_optimizer(model: Any, rates: Mapping[int, float], settings: Settings) -
     Returns
     -------
     keras.optimizers.Optimizer
-        Adam (Kingma and Ba 2015), its weight decay apart from the gradient and of kernels only (Loshchilov
-        and Hutter 2019). The learning rate is for the caller to set at each step.
+        Adam (Kingma and Ba 2015) with decoupled weight decay of the kernels (Loshchilov and Hutter 2019).
+        The caller sets the learning rate at each step.
     """
     keras = load_keras()
     scales = [rates[id(variable)] for variable in model.trainable_variables]
@@ -88,15 +87,15 @@ def make_optimizer(model: Any, rates: Mapping[int, float], settings: Settings) -
 
     class LayerwiseAdam(keras.optimizers.Adam):  # type: ignore[misc, name-defined]
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            place = self._get_variable_index(variable)
-            rate = keras.ops.cast(learning_rate, variable.dtype) * scales[place]
-            if settings.weight_decay and decays[place]:
+            index = self._get_variable_index(variable)
+            rate = keras.ops.cast(learning_rate, variable.dtype) * scales[index]
+            if settings.weight_decay and decays[index]:
                 self.assign_sub(variable, variable * (rate * settings.weight_decay))
             super().update_step(gradient, variable, rate)
 
     optimizer = LayerwiseAdam(1.0, global_clipnorm=settings.clip_norm)
     if settings.precision == "float16":
-        # gradients of half precision vanish unless they are scaled up (Micikevicius et al. 2018)
+        # float16 gradients underflow unless the loss is scaled (Micikevicius et al. 2018)
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
     return optimizer

@@ -131,13 +131,13 @@ def auto_stages(below: Sequence[str]) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def asked_stages(stages: str | Sequence[Stage]) -> tuple[Stage, ...] | None:
-    """Read stages where they are text; None for ``auto``, which the base has to tell.
+def resolve_stages(stages: str | Sequence[Stage]) -> tuple[Stage, ...] | None:
+    """Parse stages given as text; None for ``auto``, which depends on the base.
 
     Raises
     ------
     BottleneckError
-        They are not of the form that `parse_stages` takes, or there are none.
+        The text is invalid, or there are no stages.
     """
     if stages == AUTO:
         return None

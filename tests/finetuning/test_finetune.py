@@ -380,7 +380,7 @@ class TestBadInput:
     def test_a_fine_tuned_run_is_not_fine_tuned_again(
         self, tuned: FittedRun, tmp_path: Path
     ) -> None:
-        with pytest.raises(BottleneckError, match="fine-tuned already"):
+        with pytest.raises(BottleneckError, match="already fine-tuned"):
             bottleneck.finetune(tuned.path, "head:1@1e-4", out=tmp_path / "run")
 
 

@@ -105,11 +105,11 @@ def test_interrupted_live_it_says_what_is_kept_and_goes_on_only_with_the_same(
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
-    assert "the same command goes on after the last epoch" in said
+    assert "run the same command again to continue after the last epoch" in said
     with pytest.raises(BottleneckError, match=r"had another stages.*--out"):
         bottleneck.finetune(own_run, "head:1@1e-3", mode="live", out=out)
     process = cli(*arguments[1:])
-    assert "Going on after" in process.stderr
+    assert "Continuing after" in process.stderr
     assert (out / "model.keras").exists()
 
 

@@ -1,4 +1,4 @@
-"""What a graph is trained on: pictures, decoded ahead, or activations from the cache."""
+"""Training inputs: images decoded ahead of use, or activations from the cache."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,37 +19,39 @@ from bottleneck.images.decode import Fit, UnreadableImageError, decode, pixel_li
 from bottleneck.images.place import Place, open_place
 
 
-class Feed(Protocol):
-    """Images as a graph takes them, numbered from 0."""
+class Inputs(Protocol):
+    """Model inputs, one for each image, numbered from 0."""
 
     def batches(self, parts: Sequence[NDArray[np.int64]], view: int, /) -> Iterator[NDArray[Any]]:
-        """Give the images of each part, in a view: 0 is the plain one.
+        """Yield the inputs of each part in a view; view 0 is the plain one.
 
         Raises
         ------
         BottleneckError
-            An image is not what it was, or not there any more.
+            An image is missing or has changed.
         """
         ...
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures, read and decoded by threads while those before them are trained on.
+class ImageInputs:
+    """Images, read and decoded by threads while the model trains on the batch before.
 
     Attributes
     ----------
     root : str
-        What paths start from.
+        Folder or URL that the paths are relative to.
     rows : tuple of Row
     size : int
-        Side of the square shown to the base, in pixels.
+        Side of the square given to the base, in pixels.
     fit : {"squash", "crop"}
+        Resize mode.
     augmentation : Augmentation
-        How views are made.
+        How augmented views are made.
     workers : int
-        Threads.
+        Number of decoding threads.
     max_pixels : int
+        Larger images are refused.
     """
 
     root: str
@@ -63,15 +65,15 @@ class Pictures:
     def batches(
         self, parts: Sequence[NDArray[np.int64]], view: int, /
     ) -> Iterator[NDArray[np.uint8]]:
-        """Give uint8 pixels of each part, shape (n, size, size, 3)."""
+        """Yield uint8 pixels of each part, shape (n, size, size, 3)."""
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
         ahead: deque[list[Future[NDArray[np.uint8]]]] = deque()
         place = open_place(self.root)
         with pixel_limit():
             try:
                 for part in parts:
-                    ahead.append([pool.submit(self._picture, place, int(n), view) for n in part])
-                    # one batch is decoded while the one before is trained on
+                    ahead.append([pool.submit(self._decode, place, int(n), view) for n in part])
+                    # decode the next batches while the model trains on this one
                     if len(ahead) > 2:
                         yield np.stack([future.result() for future in ahead.popleft()])
                 while ahead:
@@ -79,29 +81,29 @@ class Pictures:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _picture(self, place: Place, number: int, view: int) -> NDArray[np.uint8]:
+    def _decode(self, place: Place, number: int, view: int) -> NDArray[np.uint8]:
         row = self.rows[number]
         try:
             data = place.read(row.path)
             if digest_of(data) != row.digest:
-                raise UnreadableImageError("it is another picture than the cache knows")  # noqa: TRY301
+                raise UnreadableImageError("the file has changed since its features were cached")  # noqa: TRY301
             pixels = decode(data, self.size, self.fit, self.max_pixels)
         except UnreadableImageError as error:
             raise BottleneckError(
-                f"{row.path} in {self.root}: {error}; fine-tuning needs the pictures the head was fitted on: put it "
-                "back, or run bottleneck extract and fit-head again"
+                f"{row.path} in {self.root}: {error}; fine-tuning needs the images that the head was fitted on: "
+                "put it back, or run bottleneck extract and fit-head again"
             ) from error
         return make_view(pixels, self.augmentation, row.digest, view)
 
 
 @dataclass(frozen=True)
-class Activations:
-    """Activations at a cut, from the cache.
+class CachedInputs:
+    """Activations at a cut, read from the cache.
 
     Attributes
     ----------
     views : tuple of Located
-        The same images in each view; the plain one first.
+        The same images in each view, the plain view first.
     """
 
     views: tuple[Located, ...]
@@ -109,41 +111,35 @@ class Activations:
     def batches(
         self, parts: Sequence[NDArray[np.int64]], view: int, /
     ) -> Iterator[NDArray[np.float32]]:
-        """Give float32 activations of each part, shape (n, height, width, channels)."""
+        """Yield float32 activations of each part, shape (n, height, width, channels)."""
         for part in parts:
             yield read_finite(self.views[view].take(part), slice(None))
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a graph is trained on.
+class TrainingData:
+    """Inputs and labels of all splits.
 
     Attributes
     ----------
-    feed : Feed
-        Images of all splits, one after the other.
+    inputs : Inputs
+        The images of all splits, one split after the other.
     cut : str or None
-        Where the feed's activations are taken; None where it gives pictures.
-    places : dict of str to slice
-        Where the images of each split are.
+        The tap whose activations the inputs are; None if they are images.
+    splits : dict of str to slice
+        The range of images that belongs to each split.
     y : ndarray of int64, shape (n,)
-        Their classes.
+        Class of each image.
     classes : int
+        Number of classes.
     """
 
-    feed: Feed
+    inputs: Inputs
     cut: str | None
-    places: Mapping[str, slice]
+    splits: Mapping[str, slice]
     y: NDArray[np.int64]
     classes: int
 
-    def numbers(self, split: str) -> NDArray[np.int64]:
-        """The images of a split, by their numbers in the feed."""
-        return np.arange(len(self.y))[self.places[split]]
-
-
-def in_order(count: int, batch_size: int) -> list[NDArray[np.int64]]:
-    """Divide images into batches, in order; all of them of one size but the last."""
-    return [
-        np.arange(start, min(start + batch_size, count)) for start in range(0, count, batch_size)
-    ]
+    def indices(self, split: str) -> NDArray[np.int64]:
+        """Return the indices of a split's images."""
+        return np.arange(len(self.y))[self.splits[split]]

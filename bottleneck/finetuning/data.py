@@ -1,4 +1,4 @@
-"""From a prepared run to what its graph is trained on."""
+"""Load the training data of a prepared run, after caching what is missing."""
 
 import dataclasses
 
@@ -12,48 +12,44 @@ from bottleneck.extraction.fill import fill, find_targets
 from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import Progress
 from bottleneck.extraction.tally import Tally
-from bottleneck.finetuning.feed import Activations, Feed, Material, Pictures
-from bottleneck.finetuning.prepare import Prepared
-from bottleneck.finetuning.settings import Settings
+from bottleneck.finetuning.inputs import CachedInputs, ImageInputs, Inputs, TrainingData
+from bottleneck.finetuning.prepare import PreparedRun
 from bottleneck.heads.fit import label_codes, part_places
 from bottleneck.images.augment import parse_augmentation
 
 
-def share_lacking(prepared: Prepared, cut: str, settings: Settings) -> float:
-    """Tell what share of the activations at a cut the cache lacks, from 0 to 1."""
-    rows, wanted = prepared.split.rows, _wanted_at(prepared, cut, settings)
-    targets, _ = find_targets(prepared.cache, [_recipe_of(prepared, wanted)], settings.views)
-    return missing_items(rows, targets).total / (len(rows) * (settings.views + 1))
+def missing_share(prepared: PreparedRun, cut: str) -> float:
+    """Return the share of the activations at a cut that is not cached, from 0 to 1."""
+    rows, views = prepared.split.rows, prepared.settings.views
+    recipe = _recipe_of(prepared, _wanted_at(prepared, cut))
+    targets, _ = find_targets(prepared.cache, [recipe], views)
+    return missing_items(rows, targets).total / (len(rows) * (views + 1))
 
 
-def find_material(
-    prepared: Prepared,
-    cut: str | None,
-    settings: Settings,
-    decoding: conveyor.Settings,
-    progress: Progress,
-) -> Material:
-    """Find what a graph is trained on, after caching what is lacking of it.
+def load_training_data(
+    prepared: PreparedRun, cut: str | None, decoding: conveyor.Settings, progress: Progress
+) -> TrainingData:
+    """Load what a graph is trained on; activations that are not cached are computed first.
 
     Parameters
     ----------
-    prepared : Prepared
+    prepared : PreparedRun
     cut : str or None
-        The tap whose activations are taken; None for pictures.
-    settings : Settings
+        The tap whose activations to train on; None to train on images.
     decoding : bottleneck.extraction.conveyor.Settings
-        How pictures are decoded.
+        How images are decoded.
     progress : Progress
 
     Raises
     ------
     BottleneckError
-        The activations cannot be computed, or not kept.
+        The activations cannot be computed or stored.
     """
+    settings = prepared.settings
     rows, classes = prepared.split.rows, prepared.run.classes
-    feed: Feed
+    inputs: Inputs
     if cut is None:
-        feed = Pictures(
+        inputs = ImageInputs(
             root=prepared.listing.root,
             rows=rows,
             size=prepared.recipe.image_size,
@@ -63,31 +59,32 @@ def find_material(
             max_pixels=decoding.max_pixels,
         )
     else:
-        wanted = _wanted_at(prepared, cut, settings)
+        wanted = _wanted_at(prepared, cut)
         recipe = _recipe_of(prepared, wanted)
-        if share_lacking(prepared, cut, settings):
+        if missing_share(prepared, cut):
             listing = Listing(prepared.listing.root, rows)
             with writer_lock(prepared.cache):
                 fill(prepared.cache, listing, wanted, decoding, Tally(), progress, expected=recipe)
         views = range(settings.views + 1)
         found = locate(prepared.cache, [recipe], rows, classes, views)
-        feed = Activations(found.by_view(len(views)))
-    return Material(
-        feed, cut, part_places(prepared.split), label_codes(rows, classes), len(classes)
+        inputs = CachedInputs(found.by_view(len(views)))
+    return TrainingData(
+        inputs, cut, part_places(prepared.split), label_codes(rows, classes), len(classes)
     )
 
 
-def _wanted_at(prepared: Prepared, cut: str, settings: Settings) -> Wanted:
+def _wanted_at(prepared: PreparedRun, cut: str) -> Wanted:
+    settings = prepared.settings
     return dataclasses.replace(
         prepared.wanted,
         taps=(cut,),
         pool="none",
-        # a map takes a hundred times a vector's room, and its last digits are lost in what follows
+        # a map is about a hundred times as large as a vector, and training does not need its last digits
         dtype="float16",
         augmentation=parse_augmentation(settings.augment if settings.views else "none"),
         views=settings.views,
     )
 
 
-def _recipe_of(prepared: Prepared, wanted: Wanted) -> Recipe:
+def _recipe_of(prepared: PreparedRun, wanted: Wanted) -> Recipe:
     return wanted.recipes(prepared.recipe.weights_digest)[0]
