@@ -24,7 +24,8 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from benchmarks.timing import alternate, show
-from bottleneck.heads.registry import Head, Sample, complete_params, find_head
+from bottleneck.heads.contract import Head, Sample
+from bottleneck.heads.registry import complete_params, find_head
 
 ROWS, WIDTH, CLASSES, ROUNDS = 50_000, 2048, 10, 3
 

@@ -19,7 +19,7 @@ from bottleneck.cache.recipe import PLAIN, Recipe
 from bottleneck.cache.store import FeatureCache
 from bottleneck.errors import BottleneckError
 from bottleneck.evaluate.transferability import h_score, logme
-from bottleneck.heads.fit import label_codes
+from bottleneck.heads.data import label_codes
 from bottleneck.heads.probabilities import read_finite
 from bottleneck.heads.split import split_rows
 

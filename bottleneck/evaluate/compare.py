@@ -27,9 +27,11 @@ from bottleneck.evaluate.intervals import Estimate, estimate
 from bottleneck.evaluate.pairs import holm, mcnemar
 from bottleneck.extraction.cluster import connect, joblib_on
 from bottleneck.extraction.progress import Progress, no_progress
-from bottleneck.heads.fit import digest_data, label_codes, part_places, read_samples
+from bottleneck.heads.contract import Head
+from bottleneck.heads.data import LabelledFeatures, label_codes, read_samples, split_slices
 from bottleneck.heads.probabilities import mean_probabilities
-from bottleneck.heads.registry import Head, HeadKind, complete_params, find_head
+from bottleneck.heads.record import digest_data
+from bottleneck.heads.registry import HeadKind, complete_params, find_head
 from bottleneck.heads.scaling import slices
 from bottleneck.heads.split import Split, split_rows
 from bottleneck.remote import is_url
@@ -432,7 +434,7 @@ def _judge(
     params = complete_params(kind, {})
     try:
         head, seconds = _fit(source.views, kind, split, len(classes), seed, memory, params)
-        places = {name: part for name, part in part_places(split).items() if name != "train"}
+        places = {name: part for name, part in split_slices(split).items() if name != "train"}
         first = min(part.start for part in places.values())
         measured = source.views[0].take(np.arange(first, len(source.views[0].rows)))
         # once without looking at the clock: Keras compiles a function for each number of images
@@ -471,10 +473,13 @@ def _fit(
     memory: int | None,
     params: Mapping[str, Any],
 ) -> tuple[Head, float]:
-    kind.refuse_shape(views[0].shape)
+    kind.check_shape(views[0].shape)
     with (
         tempfile.TemporaryDirectory(prefix="bottleneck-") as folder,
-        read_samples(kind, views, split, memory, Path(folder)) as (train, val),
+        read_samples(kind, LabelledFeatures(tuple(views), split), memory, Path(folder)) as (
+            train,
+            val,
+        ),
     ):
         start = time.perf_counter()
         head = kind.fit(train, val, classes, seed, params)

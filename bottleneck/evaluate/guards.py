@@ -15,7 +15,7 @@ from bottleneck.errors import BottleneckError
 from bottleneck.evaluate.duplicates import Duplicates, find_duplicates
 from bottleneck.evaluate.labels import FOLDS, Doubts, find_doubts
 from bottleneck.extraction.progress import Progress
-from bottleneck.heads.fit import label_codes, part_places
+from bottleneck.heads.data import label_codes, split_slices
 from bottleneck.heads.scaling import slices
 from bottleneck.heads.split import Split
 
@@ -138,7 +138,7 @@ def examine(
         Of the folds and the projection.
     progress : callable
     """
-    places = part_places(split)
+    places = split_slices(split)
     names = [name for name, part in split.parts.items() for _ in part]
     y = label_codes(images.rows, classes)
     progress("duplicates", 0, 1)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from bottleneck.cache.features import Located
 from bottleneck.evaluate.duplicates import pool_maps
 from bottleneck.extraction.progress import Progress
-from bottleneck.heads.registry import Sample, complete_params, find_head
+from bottleneck.heads.contract import Sample
+from bottleneck.heads.registry import complete_params, find_head
 from bottleneck.heads.scaling import slices
 
 # As many as are common; each image is judged by a head fitted on four fifths of the others.

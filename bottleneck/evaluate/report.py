@@ -22,7 +22,7 @@ from bottleneck.evaluate.guards import Pair
 from bottleneck.evaluate.names import printable
 from bottleneck.evaluate.thumbnails import SIDE, thumbnails
 from bottleneck.extraction.progress import Progress
-from bottleneck.heads.fit import label_codes, part_places
+from bottleneck.heads.data import label_codes, split_slices
 from bottleneck.heads.split import Split
 from bottleneck.images.decode import Fit
 
@@ -91,7 +91,7 @@ def write_report(
     np.add.at(counts, (y, predicted), 1)
     confusion, box = charts.confusion(counts, classes)
     progress("map", 0, 1)
-    positions = _positions(views[0], part_places(split)[judged], sample, comparison.seed)
+    positions = _positions(views[0], split_slices(split)[judged], sample, comparison.seed)
     progress("map", 1, 1)
     addresses = [small[rows[i].digest] for i in sample]
     page = _template().render(

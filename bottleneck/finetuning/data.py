@@ -14,7 +14,7 @@ from bottleneck.extraction.progress import Progress
 from bottleneck.extraction.tally import Tally
 from bottleneck.finetuning.inputs import CachedInputs, ImageInputs, Inputs, TrainingData
 from bottleneck.finetuning.prepare import PreparedRun
-from bottleneck.heads.fit import label_codes, part_places
+from bottleneck.heads.data import label_codes, split_slices
 from bottleneck.images.augment import parse_augmentation
 
 
@@ -69,7 +69,7 @@ def load_training_data(
         found = locate(prepared.cache, [recipe], rows, classes, views)
         inputs = CachedInputs(found.by_view(len(views)))
     return TrainingData(
-        inputs, cut, part_places(prepared.split), label_codes(rows, classes), len(classes)
+        inputs, cut, split_slices(prepared.split), label_codes(rows, classes), len(classes)
     )
 
 

@@ -23,7 +23,7 @@ from bottleneck.finetuning.stages import AUTO, Stage, resolve_stages
 from bottleneck.finetuning.tensorboard import log_epochs
 from bottleneck.finetuning.train import train
 from bottleneck.finetuning.unfinished import WORK_FILES, unfinished_folder
-from bottleneck.heads.fit import FittedRun
+from bottleneck.heads.record import FittedRun
 from bottleneck.images.decode import MAX_PIXELS
 from bottleneck.remote import is_url
 from bottleneck.runs.run import HEAD, Run, free_name, refuse_taken, run_path, send_run

@@ -21,8 +21,8 @@ from bottleneck.finetuning.graph import Graph, Unfrozen, build_graph, unfreeze
 from bottleneck.finetuning.settings import Settings
 from bottleneck.finetuning.stages import Stage, auto_stages
 from bottleneck.finetuning.start import load_start_head
-from bottleneck.heads.fit import digest_data
-from bottleneck.heads.registry import Head
+from bottleneck.heads.contract import Head
+from bottleneck.heads.record import digest_data
 from bottleneck.heads.split import Split, split_rows
 from bottleneck.runs.run import Run, read_run, run_folder
 

@@ -19,7 +19,7 @@ from bottleneck.finetuning.inputs import TrainingData
 from bottleneck.finetuning.model import make_model, predict
 from bottleneck.finetuning.prepare import PreparedRun
 from bottleneck.finetuning.report import write_history
-from bottleneck.heads.fit import find_versions, write_predictions
+from bottleneck.heads.record import find_versions, write_predictions
 from bottleneck.runs.metrics import measure
 from bottleneck.runs.run import HEAD, MODEL, TUNED, Run, TunedStage, Tuning, write_run
 from bottleneck.runs.table import PREDICTIONS

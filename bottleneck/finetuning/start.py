@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from bottleneck.bases.backend import load_keras
 from bottleneck.cache.features import Located
 from bottleneck.finetuning.settings import Settings
-from bottleneck.heads.fit import read_samples
-from bottleneck.heads.registry import Head, complete_params, find_head
+from bottleneck.heads.contract import Head
+from bottleneck.heads.data import LabelledFeatures, read_samples
+from bottleneck.heads.registry import complete_params, find_head
 from bottleneck.heads.split import Split
 from bottleneck.runs.run import Run
 
@@ -73,7 +74,10 @@ def _fit_replacement(run: Run, features: Located, split: Split) -> Head:
     kind = find_head(REPLACEMENT)
     with (
         tempfile.TemporaryDirectory(prefix="bottleneck-") as folder,
-        read_samples(kind, [features], split, None, Path(folder)) as (train, val),
+        read_samples(kind, LabelledFeatures((features,), split), None, Path(folder)) as (
+            train,
+            val,
+        ),
     ):
         return kind.fit(train, val, len(run.classes), run.seed, complete_params(kind, {}))
 

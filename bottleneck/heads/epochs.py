@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.registry import Sample
+from bottleneck.heads.contract import Sample
 from bottleneck.heads.scaling import slices
 
 Proba = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]

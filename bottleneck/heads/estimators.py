@@ -22,8 +22,8 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
 from bottleneck.errors import BottleneckError
+from bottleneck.heads.contract import Estimator, Sample
 from bottleneck.heads.params import read_value, refuse_unknown
-from bottleneck.heads.registry import HEADS, Estimator, Sample
 from bottleneck.heads.scaling import scale_in_place
 
 _log = logging.getLogger("bottleneck")
@@ -112,7 +112,8 @@ class EstimatorHead:
 
         Examples
         --------
-        >>> EstimatorHead("knn", HEADS["knn"].estimator).complete({"n_neighbors": "3"})["n_neighbors"]
+        >>> knn = Estimator("sklearn.neighbors.KNeighborsClassifier", "unit")
+        >>> EstimatorHead("knn", knn).complete({"n_neighbors": "3"})["n_neighbors"]
         3
         """
         estimator = find_classifier(self.name, self.spec.path)(**self.spec.params)
@@ -219,8 +220,8 @@ def find_classifier(head: str, path: str) -> Any:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise BottleneckError(
-            f"head {head!r} leads to no class ({_line(error)}); give one of {', '.join(HEADS)}, or a path such as "
-            "sklearn.neural_network.MLPClassifier"
+            f"head {head!r} leads to no class ({_line(error)}); give a path such as "
+            "sklearn.neural_network.MLPClassifier, or a name that bottleneck fit-head --help lists"
         ) from error
     methods = ("fit", "predict", "get_params", "set_params")
     if not inspect.isclass(found) or not all(hasattr(found, method) for method in methods):

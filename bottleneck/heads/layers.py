@@ -12,9 +12,9 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from bottleneck.bases.backend import load_keras
+from bottleneck.heads.contract import Head
 from bottleneck.heads.estimators import Fitted
 from bottleneck.heads.networks import Network
-from bottleneck.heads.registry import Head
 
 # Classifiers that are one dense layer: a value for each class, or one for the second of two.
 _LINEAR = (

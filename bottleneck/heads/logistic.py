@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from bottleneck.heads.contract import Sample
 from bottleneck.heads.epochs import Scores, class_weights, validate
 from bottleneck.heads.estimators import Fitted, load
-from bottleneck.heads.registry import Sample
 from bottleneck.heads.scaling import scale_in_place
 
 __all__ = ["fit", "load"]

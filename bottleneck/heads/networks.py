@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 
 from bottleneck.bases.backend import load_keras
 from bottleneck.errors import BottleneckError
+from bottleneck.heads.contract import Sample
 from bottleneck.heads.epochs import class_weights, steps, train_epochs, validate
-from bottleneck.heads.registry import Sample
 from bottleneck.heads.scaling import scale_in_place
 
 FILE_NAME = "head.keras"

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.features import Located
 from bottleneck.errors import BottleneckError
-from bottleneck.heads.registry import Head
+from bottleneck.heads.contract import Head
 from bottleneck.heads.scaling import slices
 
 

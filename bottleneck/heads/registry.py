@@ -1,119 +1,40 @@
-"""The heads there are: to add one is to add an entry here."""
+"""Registry of heads: to add one, add an entry here."""
 
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bottleneck.errors import BottleneckError
+from bottleneck.heads.contract import Estimator, Head, HeadModule, Sample
 from bottleneck.heads.params import CLASS_WEIGHT, Param, complete, flag, positive, share, whole
 from bottleneck.heads.params import widths as layers
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Features and labels a head is fitted on.
-
-    Attributes
-    ----------
-    X : ndarray of float32, shape (n, d) or, of maps, (n, height, width, channels)
-        Belongs to the head that is given it, which may overwrite it. Where it does not fit into
-        memory it is mapped from a file: go through it in slices.
-    y : ndarray of int64, shape (n,)
-        Classes, from 0. In the training sample each occurs.
-    """
-
-    X: NDArray[np.float32]
-    y: NDArray[np.int64]
-
-    def flat(self) -> "Sample":
-        """The same with each map as a vector; the numbers are shared."""
-        return Sample(self.X.reshape(len(self.X), -1), self.y)
-
-
-class Head(Protocol):
-    """A fitted classifier."""
-
-    @property
-    def chosen(self) -> Mapping[str, Any]:
-        """What was chosen while fitting, for the run to record."""
-        ...
-
-    def predict_proba(self, X: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """Probabilities, shape (n, classes), of features shaped as those it was fitted on.
-
-        n is some thousands. Heads on vectors flatten maps.
-        """
-        ...
-
-    def save(self, folder: Path, /) -> None:
-        """Write it to files in a folder."""
-        ...
-
-
-class HeadModule(Protocol):
-    """What a module of heads holds, or whatever stands for one."""
-
-    def fit(
-        self, train: Sample, val: Sample, classes: int, seed: int, params: Mapping[str, Any], /
-    ) -> Head:
-        """Fit on `train`; whatever is chosen is chosen on `val`."""
-        ...
-
-    def load(self, folder: Path, /) -> Head:
-        """Read what `Head.save` wrote, never running code from it."""
-        ...
-
-
-@dataclass(frozen=True)
-class Estimator:
-    """A scikit-learn classifier as a head.
-
-    Attributes
-    ----------
-    path : str
-        Where its class is.
-    scale : {"standard", "unit", "none"}
-        What features go through first, and take along: each to mean 0 and variance 1; after that each
-        image to length 1; or nothing.
-    params : dict
-        In place of the class's own defaults.
-    calibrated : bool
-        Its probabilities are far too sure, for it takes features for normal or independent: they are
-        calibrated. So are heads that have none.
-    """
-
-    path: str
-    scale: Literal["standard", "unit", "none"]
-    params: Mapping[str, Any] = field(default_factory=dict)
-    calibrated: bool = False
-
-
-@dataclass(frozen=True)
 class HeadKind:
-    """What must be known of a head to offer it.
+    """An entry of the registry: a head that users can choose.
 
     Attributes
     ----------
     name : str
-        What the user calls it.
+        Name on the command line.
     summary : str
-        What it is, in a line.
+        Description, in one line.
     module : str
-        Imported when it is used and not before: some need TensorFlow. Estimators share one.
+        Module that implements it, imported on first use: some need TensorFlow. Estimators share one.
     params : dict of Param
-        Its parameters, where they are not those of an estimator.
+        Parameters of heads other than estimators.
     estimator : Estimator, optional
-        Of heads that are scikit-learn classifiers as they are.
+        The scikit-learn classifier, for heads that are one.
     maps : bool
-        It takes maps, and no vectors.
+        Whether it needs maps rather than vectors.
     streams : bool
-        It goes through features in slices and never holds them all in memory.
+        Whether it reads features in slices and never holds all of them in memory.
     """
 
     name: str
@@ -127,49 +48,49 @@ class HeadKind:
     def fit(
         self, train: Sample, val: Sample, classes: int, seed: int, params: Mapping[str, Any]
     ) -> Head:
-        """Fit on `train`; whatever is chosen is chosen on `val`.
+        """Fit on `train`; use `val` for every choice made during fitting.
 
         Parameters
         ----------
         train, val : Sample
             Overwritten.
         classes : int
-            Each occurs in `train`.
+            Number of classes. Each occurs in `train`.
         seed : int
-            Of all that is random.
+            Random seed.
         params : dict
-            As `complete_params` gives them.
+            As `complete_params` returns them.
 
         Raises
         ------
         BottleneckError
-            It cannot be fitted on these.
+            If it cannot be fitted on these features.
         """
-        self.refuse_shape(train.X.shape[1:])
+        self.check_shape(train.X.shape[1:])
         return self._load_module().fit(train, val, classes, seed, params)
 
     def load(self, folder: Path) -> Head:
-        """Read what `Head.save` wrote, never running code from it.
+        """Read what `Head.save` wrote, without running code from it.
 
         Raises
         ------
         BottleneckError
-            It is missing or damaged, or is no such head.
+            If the file is missing, damaged, or of another kind of head.
         """
         return self._load_module().load(folder)
 
-    def refuse_shape(self, shape: tuple[int, ...]) -> None:
-        """Refuse features of a shape it cannot take.
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise an error for features of a shape that the head cannot use.
 
         Raises
         ------
         BottleneckError
-            It takes maps, and they are vectors.
+            If the head needs maps and the features are vectors.
         """
         if self.maps and len(shape) != 3:
             raise BottleneckError(
-                f"head {self.name} takes maps, height × width × channels, and these features are vectors of "
-                f"{int(np.prod(shape)):,}; keep maps with: bottleneck extract --pool none"
+                f"head {self.name} takes maps, height × width × channels, but these features are vectors of "
+                f"{int(np.prod(shape)):,}; extract maps with: bottleneck extract --pool none"
             )
 
     def _load_module(self) -> HeadModule:
@@ -180,7 +101,7 @@ class HeadKind:
         return EstimatorHead(self.name, self.estimator)
 
 
-# What all heads trained by gradient descent take.
+# Parameters of all heads trained by gradient descent.
 _TRAINING = {
     "learning_rate": positive(1e-3),  # Adam's own default (Kingma and Ba 2015)
     "batch_size": whole(None),
@@ -197,7 +118,7 @@ HEADS = {
     for kind in [
         HeadKind(
             name="logistic",
-            summary="logistic regression, its regularisation chosen on the validation split",
+            summary="logistic regression, regularisation chosen on the validation split",
             module="bottleneck.heads.logistic",
             params={"C": positive(None), "max_iter": whole(100), "class_weight": CLASS_WEIGHT},
             streams=True,
@@ -251,7 +172,7 @@ HEADS = {
         HeadKind(
             name="svm",
             summary="linear support vector machine",
-            # on images of length 1, as in Razavian et al. 2014, CNN Features off-the-shelf
+            # feature vectors of length 1, as in Razavian et al. 2014, CNN Features off-the-shelf
             estimator=Estimator("sklearn.svm.LinearSVC", "unit", {"dual": "auto"}),
         ),
         HeadKind(
@@ -310,14 +231,14 @@ HEADS = {
 
 
 def find_head(name: str) -> HeadKind:
-    """Look a head up by name, or make one of a scikit-learn classifier named by its dotted path.
+    """Find a head by its name, or make one from the dotted path of a scikit-learn classifier.
 
-    Nothing is imported yet: a path is looked up when a head is to be fitted.
+    Nothing is imported yet: a path is imported when its head is fitted.
 
     Raises
     ------
     BottleneckError
-        There is no such head; the message names those there are.
+        If there is no such head. The message lists all heads.
 
     Examples
     --------
@@ -333,24 +254,24 @@ def find_head(name: str) -> HeadKind:
     near = difflib.get_close_matches(name, HEADS, n=2)
     guess = f"; did you mean {' or '.join(near)}?" if near else "."
     raise BottleneckError(
-        f"unknown head {name!r}{guess} Give one with --head: {', '.join(HEADS)}, or a scikit-learn "
-        "classifier by its dotted path"
+        f"unknown head {name!r}{guess} Give one with --head: {', '.join(HEADS)}, or the dotted path of "
+        "a scikit-learn classifier"
     )
 
 
 def complete_params(kind: HeadKind, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the defaults to parameters given, after checking them.
+    """Check the given parameters and add the defaults of the others.
 
     Parameters
     ----------
     kind : HeadKind
     given : dict
-        Values, or text that is read as a value.
+        Values, or text that is parsed as a value.
 
     Raises
     ------
     BottleneckError
-        The head has no such parameter, the value is not what it takes, or a dotted path leads to no
+        If the head has no such parameter, a value is not valid, or a dotted path is not that of a
         classifier.
 
     Examples

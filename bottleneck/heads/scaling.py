@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.heads.registry import Sample
+from bottleneck.heads.contract import Sample
 
 # Bytes of features gone through at a time: many rows, and little beside what is being learnt from.
 _SLICE = 4 << 20

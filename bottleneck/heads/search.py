@@ -1,4 +1,4 @@
-"""Trying parameters of a head, on the validation split or in folds."""
+"""Parameter search for a head, on the validation split or by cross-validation."""
 
 import itertools
 import json
@@ -18,12 +18,14 @@ from bottleneck.cache.features import Located
 from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.cluster import Cluster, joblib_on
+from bottleneck.heads.contract import Sample
+from bottleneck.heads.data import LabelledFeatures
 from bottleneck.heads.grids import Grid
 from bottleneck.heads.probabilities import read_finite
-from bottleneck.heads.registry import Sample, complete_params, find_head
+from bottleneck.heads.registry import complete_params, find_head
 from bottleneck.heads.scaling import slices
 
-# Folds take turns at three parts: to fit on, to choose on, and to judge by.
+# Each fold plays three roles in turn: training, validation (for choices while fitting) and scoring.
 _LEAST_FOLDS = 3
 
 COLUMNS = ("params", "log_loss", "spread", "accuracy", "seconds", "reason")
@@ -31,20 +33,20 @@ COLUMNS = ("params", "log_loss", "spread", "accuracy", "seconds", "reason")
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one choice of parameters.
+    """Result of one combination of parameters.
 
     Attributes
     ----------
     params : dict
-        Those that were tried; the others have their defaults.
+        The parameters that were tried. Others have their defaults.
     log_loss, accuracy : float
         Means over the folds.
     spread : float
-        Standard deviation of the log loss over the folds; 0 for one.
+        Standard deviation of the log loss over the folds; 0 for a single fold.
     seconds : float
-        Of fitting, in all folds.
+        Time to fit, summed over the folds.
     reason : str
-        Why it could not be fitted; empty where it could.
+        Why the head could not be fitted; empty if it could.
     """
 
     params: Mapping[str, Any]
@@ -57,12 +59,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Fold:
-    """Images by the part they play, as places in the rows.
+    """Row numbers of the images by role.
 
     Attributes
     ----------
     train, val, score : ndarray of int64
-        To fit on, for the head to choose on (when to stop, say), and to judge by.
+        Images to fit on, images for choices while fitting (such as when to stop), and images to score.
     """
 
     train: NDArray[np.int64]
@@ -70,24 +72,50 @@ class Fold:
     score: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class SearchSettings:
+    """How parameters are tried.
+
+    Attributes
+    ----------
+    head : str
+    params : dict
+        Parameters outside the grid.
+    seed : int
+    jobs : int
+        Number of local processes.
+    folder : Path
+        Folder for a temporary file of the features, which all processes map.
+    cluster : Cluster, optional
+        Cluster whose workers try the parameters, instead of local processes.
+    """
+
+    head: str
+    params: Mapping[str, Any]
+    seed: int
+    jobs: int
+    folder: Path
+    cluster: Cluster | None = None
+
+
 def make_folds(train: Sequence[Row], val: Sequence[Row], folds: int, seed: int) -> tuple[Fold, ...]:
     """Divide the images of the training and validation splits, in that order.
 
-    Without folds there is one division: fitted on the training split, chosen and judged on the
-    validation split. With folds each image is judged by once, by heads that saw it neither in fitting nor
-    in choosing; classes are spread evenly, and duplicates stay together.
+    Without folds there is one division: the head is fitted on the training split and scored on the
+    validation split. With folds each image is scored once, by a head that used it neither for fitting nor
+    for a choice. Folds are stratified, and duplicates stay together.
 
     Parameters
     ----------
     train, val : sequence of Row
     folds : int
-        0 for none.
+        Number of folds; 0 for none.
     seed : int
 
     Raises
     ------
     BottleneckError
-        There are too few folds, or too few different images of a class for them.
+        If there are too few folds, or a class has too few different images for them.
 
     Examples
     --------
@@ -107,92 +135,70 @@ def make_folds(train: Sequence[Row], val: Sequence[Row], folds: int, seed: int) 
     few = min(counts, key=lambda label: counts[label])
     if counts[few] < folds:
         raise BottleneckError(
-            f"class {few!r} has {counts[few]} different images to fit on, too few for --cv {folds}; give fewer folds"
+            f"class {few!r} has {counts[few]} different images to fit on, too few for --cv {folds}; use fewer folds"
         )
-    from sklearn.model_selection import (
-        StratifiedGroupKFold,
-    )  # takes a second, for who searches only
+    # imported here: it takes a second, and only a search needs it
+    from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     labels, groups = [row.label for row in rows], [row.digest for row in rows]
     parts = [score for _, score in splitter.split(rows, labels, groups)]
     made = []
     for number, score in enumerate(parts):
-        chosen_on = parts[(number + 1) % folds]
-        fitted_on = np.setdiff1d(np.arange(len(rows)), np.concatenate([score, chosen_on]))
-        lacking = set(labels) - {labels[place] for place in fitted_on}
-        if lacking:
+        validation = parts[(number + 1) % folds]
+        training = np.setdiff1d(np.arange(len(rows)), np.concatenate([score, validation]))
+        missing = set(labels) - {labels[row] for row in training}
+        if missing:
             raise BottleneckError(
-                f"class {min(map(str, lacking))!r} has too few different images to be in all of {folds} folds; "
-                "give fewer with --cv"
+                f"class {min(map(str, missing))!r} has too few different images to be in all of {folds} folds; "
+                "use fewer with --cv"
             )
-        made.append(Fold(fitted_on, chosen_on, score))
+        made.append(Fold(training, validation, score))
     return tuple(made)
 
 
 def search(
-    head: str,
-    views: Sequence[Located],
-    folds: Sequence[Fold],
-    grid: Grid,
-    *,
-    classes: Sequence[str],
-    params: Mapping[str, Any],
-    seed: int,
-    jobs: int,
-    folder: Path,
-    cluster: Cluster | None = None,
+    data: LabelledFeatures, folds: Sequence[Fold], grid: Grid, settings: SearchSettings
 ) -> tuple[Trial, ...]:
     """Try every combination of a grid.
 
     Parameters
     ----------
-    head : str
-    views : sequence of Located
-        The same images in each, in the order the folds count them in: a head is fitted on all views and
-        judged on the plain one, which is the first.
+    data : LabelledFeatures
+        Images in the order that the folds number them in. A head is fitted on all views and scored on
+        the plain view.
     folds : sequence of Fold
     grid : dict of lists
-        Empty to try the parameters as they are.
-    classes : sequence of str
-    params : dict
-        The other parameters.
-    seed : int
-    jobs : int
-        Processes.
-    folder : Path
-        Where the features lie meanwhile, in a file that all processes map.
-    cluster : Cluster, optional
-        Whose workers try them, in place of processes here.
+        Empty to score the parameters as they are.
+    settings : SearchSettings
 
     Returns
     -------
     tuple of Trial
-        The least log loss first; those that could not be fitted last.
+        Sorted by log loss, lowest first; trials that failed come last.
 
     Raises
     ------
     BottleneckError
-        A parameter or value is not the head's, or none of them can be fitted.
+        If the head has no such parameter or value, or no combination can be fitted.
     """
-    kind = find_head(head)
+    kind = find_head(settings.head)
     combinations = [
         dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
     ]
-    # all are looked at before the first is fitted
-    complete = [complete_params(kind, {**params, **tried}) for tried in combinations]
-    codes = {label: code for code, label in enumerate(classes)}
-    y = np.array([codes[row.label] for row in views[0].rows if row.label is not None])
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    # all are checked before the first is fitted
+    complete = [complete_params(kind, {**settings.params, **tried}) for tried in combinations]
+    y, classes = data.y, len(data.classes)
+    with tempfile.TemporaryDirectory(dir=settings.folder) as scratch:
         file = Path(scratch).absolute() / "features.npy"
-        _write(file, views)
+        _write(file, data.views)
         from joblib import Parallel, delayed
 
-        tasks = [(tried, fold) for tried in complete for fold in folds]
-        with joblib_on(cluster, str(file.parent)):
-            results = Parallel(n_jobs=jobs)(
-                delayed(_try)(head, file, y, fold, len(classes), seed, tried)
-                for tried, fold in tasks
+        with joblib_on(settings.cluster, str(file.parent)):
+            results = Parallel(n_jobs=settings.jobs)(
+                delayed(_try)(settings.head, file, y, fold, classes, settings.seed, tried)
+                for tried in complete
+                for fold in folds
             )
     per_trial = zip(*[iter(results)] * len(folds), strict=True)
     trials = [_sum_up(t, parts) for t, parts in zip(combinations, per_trial, strict=True)]
@@ -229,7 +235,7 @@ def _try(
     params: Mapping[str, Any],
 ) -> _Result:
     X = np.load(file, mmap_mode="r")
-    # copies: a head may overwrite what it is given
+    # copies: a head may overwrite its features
     train = Sample(np.concatenate([view[fold.train] for view in X]), np.tile(y[fold.train], len(X)))
     val = Sample(X[0][fold.val], y[fold.val])
     started = time.perf_counter()
@@ -243,7 +249,7 @@ def _try(
     from sklearn.metrics import log_loss
 
     right = y[fold.score]
-    # in double precision rows sum to 1, which single precision leaves to chance
+    # in double precision: rows of float32 sum to 1 only approximately
     proba = proba.astype(np.float64) / proba.sum(axis=1, keepdims=True, dtype=np.float64)
     return _Result(
         float(log_loss(right, proba, labels=np.arange(classes))),
@@ -266,7 +272,7 @@ def _sum_up(params: Mapping[str, Any], results: Sequence[_Result]) -> Trial:
 
 
 def trial_lines(trials: Sequence[Trial]) -> Iterator[list[str]]:
-    """Lay trials out as rows of a table, whose headings are `COLUMNS`.
+    """Format trials as rows of a table with the headings `COLUMNS`.
 
     Examples
     --------

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import make_pipeline
 
+from bottleneck.heads.contract import Sample
 from bottleneck.heads.epochs import class_weights, train_epochs, validate
 from bottleneck.heads.estimators import SCALERS, Fitted, load
-from bottleneck.heads.registry import Sample
 from bottleneck.heads.scaling import scale_in_place
 
 __all__ = ["fit", "load"]

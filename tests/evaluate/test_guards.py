@@ -10,7 +10,7 @@ from bottleneck.cache.store import FeatureCache
 from bottleneck.evaluate.duplicates import find_duplicates
 from bottleneck.evaluate.guards import Findings, examine, refuse_non_finite
 from bottleneck.extraction.progress import no_progress
-from bottleneck.heads.fit import part_places
+from bottleneck.heads.data import split_slices
 from bottleneck.heads.split import Split, split_rows
 from tests.commandline import Cli, one_line
 from tests.evaluate.synthetic import clusters, digest, three_splits, write_cache
@@ -79,7 +79,7 @@ def test_images_that_are_the_same_all_over_are_told_in_no_more_pairs_than_images
         digests=[digest(0)] * 60,
     )
     images, split, _ = opened(path)
-    found = find_duplicates(images, part_places(split), 0)
+    found = find_duplicates(images, split_slices(split), 0)
     assert len(found.pairs) == 59
     assert set(found.groups) == {0}
 

@@ -21,7 +21,7 @@ from bottleneck.evaluate.guards import Findings
 from bottleneck.evaluate.intervals import estimate
 from bottleneck.evaluate.report import write_report
 from bottleneck.extraction.progress import no_progress
-from bottleneck.heads.fit import label_codes
+from bottleneck.heads.data import label_codes
 from bottleneck.heads.split import split_rows
 from tests.cache.test_recipe import RECIPE
 from tests.evaluate.synthetic import clusters, three_splits, write_cache

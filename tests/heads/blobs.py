@@ -9,7 +9,7 @@ from bottleneck.cache.listing import Listing, write_listing
 from bottleneck.cache.recipe import RecipeFile, write_recipe
 from bottleneck.cache.rows import Row
 from bottleneck.cache.shard import write_shard
-from bottleneck.heads.registry import Sample
+from bottleneck.heads.contract import Sample
 from tests.cache.test_recipe import RECIPE
 
 CLASSES, WIDTH = 3, 20

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.errors import BottleneckError
+from bottleneck.heads.contract import Head, Sample
 from bottleneck.heads.epochs import class_weights
 from bottleneck.heads.params import read_value
-from bottleneck.heads.registry import HEADS, Head, HeadKind, Sample, complete_params, find_head
+from bottleneck.heads.registry import HEADS, HeadKind, complete_params, find_head
 from tests.heads.blobs import CLASSES, as_maps, blobs
 
 # Twenty features need longer steps than two thousand, and clouds no great machinery.

@@ -5,8 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from bottleneck.bases.backend import load_keras
+from bottleneck.heads.contract import Head, Sample
 from bottleneck.heads.layers import LAYERED, as_layers, has_layers
-from bottleneck.heads.registry import HEADS, Head, Sample, complete_params, find_head
+from bottleneck.heads.registry import HEADS, complete_params, find_head
 from tests.heads.blobs import as_maps, blobs
 
 
