@@ -1,6 +1,8 @@
-"""What files and folders are called."""
+"""Names of files, folders and members of archives."""
 
+import posixpath
 import re
+import unicodedata
 from pathlib import PurePosixPath
 
 EXTENSIONS = frozenset(
@@ -27,7 +29,7 @@ EXTENSIONS = frozenset(
     ]
 )
 
-# the names people give to the three splits, and the one name we use for each
+# Common names of the three splits, and the one name used here for each.
 SPLITS = {
     "train": "train",
     "val": "val",
@@ -39,9 +41,9 @@ SPLITS = {
 
 
 def is_picture(path: str) -> bool:
-    """Tell by its name whether a file is a picture.
+    """Whether a file is an image, by its name.
 
-    Hidden files are not: ``.DS_Store``, ``._picture.jpg``, those in ``.ipynb_checkpoints``.
+    Hidden files are not: ``.DS_Store``, ``._image.jpg``, those in ``.ipynb_checkpoints``.
 
     Examples
     --------
@@ -54,12 +56,41 @@ def is_picture(path: str) -> bool:
 
 
 def split_in(name: str) -> str | None:
-    """Find the split that the name of a file or an array speaks of.
+    """Find the split in the name of a file or an array.
 
     Examples
     --------
-    >>> [split_in(name) for name in ("train-00000-of-00002", "x_val", "test_images", "pictures")]
+    >>> [split_in(name) for name in ("train-00000-of-00002", "x_val", "test_images", "images")]
     ['train', 'val', 'test', None]
     """
     words = re.split(r"[^a-z]+", name.lower())
     return next((SPLITS[word] for word in words if word in SPLITS), None)
+
+
+_DRIVE = re.compile(r"[A-Za-z]:/")
+
+
+def clean_member_name(name: str) -> tuple[str, bool]:
+    r"""Bring the name of an archive's member to the one form that labels and splits are read from.
+
+    As programs that unpack archives do, it takes ``\`` for ``/`` and drops drive letters and the ``/`` of
+    absolute names. Unicode is composed (NFC), so a name written on macOS equals the same name written elsewhere.
+
+    Returns
+    -------
+    name : str
+        Relative, without ``.`` and empty parts, and without ``..`` except at its beginning.
+    leads_out : bool
+        Whether it begins with ``..``, so that it names nothing inside the archive.
+
+    Examples
+    --------
+    >>> clean_member_name("./train//cat/1.png"), clean_member_name("C:\\pets\\cat\\1.png")
+    (('train/cat/1.png', False), ('pets/cat/1.png', False))
+    >>> clean_member_name("dog/../cat/1.png"), clean_member_name("cat/../../1.png")
+    (('cat/1.png', False), ('../1.png', True))
+    """
+    path = unicodedata.normalize("NFC", name).replace("\\", "/").lstrip("/")
+    path = path[2:].lstrip("/") if _DRIVE.match(path) else path
+    path = posixpath.normpath(path) if path else "."
+    return ("" if path == "." else path), path.split("/", 1)[0] == ".."

@@ -1,4 +1,4 @@
-"""Pixels as a picture file."""
+"""Pixels as an image file."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +8,14 @@ _KINDS = {(): "P5", (1,): "P5", (3,): "P6"}
 
 
 def is_pixels(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> bool:
-    """Whether an array can be written as a picture: uint8, height × width, grey or RGB."""
+    """Whether an array can be written as an image: uint8, height × width, grey or RGB."""
     return dtype == np.uint8 and len(shape) >= 2 and shape[2:] in _KINDS and 0 not in shape
 
 
 def as_ppm(pixels: NDArray[np.uint8]) -> bytes:
-    r"""Write pixels as the plainest of formats: the same pixels are the same bytes for ever.
+    r"""Write pixels in the simplest format, so that the same pixels always give the same bytes.
 
-    So a picture in an array has the same content key as one in a file of this format.
+    An image in an array has the same digest as one in a file of this format.
 
     Parameters
     ----------

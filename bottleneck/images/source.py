@@ -351,7 +351,7 @@ def _members(file: Path | RemoteFile, path: str) -> Iterator[ImageFile]:
         # what has its label elsewhere lies in no class folder
         member.name: "" if member.label else member.name.rpartition("/")[0]
         for member in members
-        if container.folders
+        if container.folders and member.placed
     }
     outer = _outer_folder(set(folders.values()))
     of_folder = _lay_out(str(file), {_below(folder, outer) for folder in folders.values()} - {""})

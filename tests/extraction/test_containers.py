@@ -104,7 +104,7 @@ def test_a_tar_cut_short_or_out_of_reach_behind_a_url_is_named(
     reasons = {row.path: row.reason for row in FeatureCache(tmp_path / "cache").listing.failed}
     assert "no access to" in reasons.pop("b.tar")
     [reason] = reasons.values()
-    assert "cut short" in reason or "before this picture does" in reason
+    assert "cut short" in reason or "before this image does" in reason
 
 
 def _source(top: Path) -> str:
@@ -118,4 +118,4 @@ def test_a_tar_cut_short_is_extracted_as_far_as_it_goes(folder: Path, tmp_path: 
     assert 0 < report.computed < 10
     assert report.failed == 1
     [failed] = FeatureCache(tmp_path / "cache").listing.failed
-    assert "cut short" in failed.reason or "before this picture does" in failed.reason
+    assert "cut short" in failed.reason or "before this image does" in failed.reason

@@ -26,7 +26,7 @@ HOSTILE = {
     "link to itself.jpg": "link loop",
     "not allowed.jpg": "no permission",
     "pipe.jpg": "not a regular file",
-    "text.jpg": "not a picture in any format we read",
+    "text.jpg": "not an image in a supported format",
     "truncated.jpg": "truncated",
     "truncated.png": "truncated",
     "16 bit.png": None,

@@ -161,7 +161,7 @@ def test_pictures_that_cannot_be_used_are_told_of(
     found = bottleneck.predict(tuned.path, folder)
     assert found.names[0] in {"flower", "temple"}
     assert found.names[1] is None
-    assert "not a picture" in found.reasons[1]
+    assert "not an image" in found.reasons[1]
 
 
 def test_where_it_did_not_help_it_says_so_and_keeps_the_head(

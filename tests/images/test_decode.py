@@ -27,10 +27,13 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
     return file.getvalue()
 
 
-def png(width: int, height: int, depth: int, colour_type: int, rows: bytes) -> bytes:
+def png(
+    width: int, height: int, depth: int, colour_type: int, rows: bytes, transparent: bytes = b""
+) -> bytes:
     """Write a PNG of a kind that Pillow reads but does not write."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [(b"IHDR", header), (b"tRNS", transparent), (b"IDAT", zlib.compress(rows))]
+    chunks = [chunk for chunk in chunks if chunk[1]] + [(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         for kind, body in chunks
@@ -220,7 +223,118 @@ def test_the_transparent_grey_of_a_16_bit_png_becomes_white() -> None:
     assert_flat(decode(encoded(values, "PNG", transparency=30_000), 8), (255, 255, 255))
 
 
+@pytest.mark.parametrize(
+    ("depth", "row", "transparent"),
+    [(1, b"\x40", 1), (1, b"\x80", 0), (2, b"\x90", 1), (2, b"\xb0", 3), (4, b"\x62", 2)],
+)
+def test_the_transparent_grey_of_a_png_of_few_bits_becomes_white(
+    depth: int, row: bytes, transparent: int
+) -> None:
+    data = png(2, 1, depth, 0, b"\0" + row, struct.pack(">H", transparent))
+    with Image.open(io.BytesIO(data)) as image:
+        other = np.asarray(image.convert("L"))[0, 0]
+    pixels = decode(data, 2)
+    assert_flat(pixels[:, 1], (255, 255, 255))
+    assert_flat(pixels[:, 0], (other,) * 3)
+
+
+def test_the_transparent_colour_of_a_16_bit_png_is_compared_in_16_bit() -> None:
+    colours = b"\x12\x34\x56\x78\x9a\xbc", b"\x12\x34\x56\x78\x9a\xbd"
+    data = png(2, 1, 16, 2, b"\0" + colours[0] + colours[1], colours[0])
+    pixels = decode(data, 2)
+    assert_flat(pixels[:, 0], (255, 255, 255))
+    assert_flat(pixels[:, 1], (0x12, 0x56, 0x9A))
+
+
 # --- kinds of pixels
+
+
+def tiff(
+    pixels: np.ndarray, *, photometric: int = 1, sample_format: int = 1, orientation: int = 1
+) -> bytes:
+    """Write an uncompressed TIFF of a kind that Pillow does not write."""
+    depth = pixels.dtype.itemsize * 8
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    body = pixels.tobytes()
+    tags = [
+        *((256, 3, 1, pixels.shape[1]), (257, 3, 1, pixels.shape[0]), (259, 3, 1, 1)),
+        *((262, 3, 1, photometric), (273, 4, 1, 8), (274, 3, 1, orientation)),
+        (277, 3, 1, channels),
+        *((278, 3, 1, pixels.shape[0]), (279, 4, 1, len(body))),
+    ]
+    end = 8 + len(body)
+    if channels == 1:
+        tags += [(258, 3, 1, depth), (339, 3, 1, sample_format)]
+    else:
+        tags += [(258, 3, channels, end), (339, 3, channels, end + 2 * channels)]
+        body += struct.pack(f"<{2 * channels}H", *[depth] * channels, *[sample_format] * channels)
+    directory = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
+    return (
+        struct.pack("<2sHI", b"II", 42, 8 + len(body))
+        + body
+        + struct.pack("<H", len(tags))
+        + directory
+        + bytes(4)
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_whose_zero_is_white_is_not_inverted(dtype: type) -> None:
+    dark = np.full((8, 8), np.iinfo(dtype).max - 10 * np.iinfo(dtype).max // 255, dtype)
+    assert_flat(decode(tiff(dark, photometric=0), 8), (10, 10, 10), tolerance=1)
+    assert_flat(decode(tiff(dark, photometric=1), 8), (245, 245, 245), tolerance=1)
+
+
+def test_a_turned_tiff_whose_zero_is_white_is_not_inverted() -> None:
+    values = np.full((8, 8), 60_000, np.uint16)
+    values[0] = 5535  # the first row of what is stored is the last column of what is shown
+    pixels = decode(tiff(values, photometric=0, orientation=6), 8)
+    assert_flat(pixels[:, :7], (22, 22, 22), tolerance=1)
+    assert_flat(pixels[:, 7], (233, 233, 233), tolerance=1)
+
+
+def test_a_32_bit_unsigned_tiff_has_no_negative_values() -> None:
+    data = tiff(np.full((8, 8), 3_000_000_000, np.uint32))
+    with pytest.raises(UnreadableImageError, match="32-bit pixels from 3000000000 to 3000000000"):
+        decode(data, 8)
+    assert_flat(decode(tiff(np.full((8, 8), 0x8000, np.uint32)), 8), GREY)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "expected"),
+    [
+        (np.float32, (3,), "3 × 32-bit floating-point pixels"),
+        (np.float16, (), "1 × 16-bit floating-point pixels"),
+        (np.uint32, (3,), "3 × 32-bit pixels"),
+    ],
+)
+def test_a_tiff_of_unsupported_pixels_is_refused_with_their_kind(
+    dtype: type, channels: tuple[int, ...], expected: str
+) -> None:
+    kind = 3 if np.issubdtype(dtype, np.floating) else 1
+    data = tiff(
+        np.zeros((8, 8, *channels), dtype),
+        photometric=2 if channels else 1,
+        sample_format=kind,
+    )
+    with pytest.raises(UnreadableImageError, match=f"a TIFF image with {expected}.*8 or 16 bit"):
+        decode(data, 8)
+
+
+def test_a_dib_file_is_read() -> None:
+    data = encoded(flat(RED), "BMP")
+    assert_flat(decode(encoded(flat(RED), "DIB"), 8), RED)
+    assert_flat(decode(data[14:], 8), RED)  # a BMP without the header of its file
+
+
+def test_what_libtiff_says_is_in_the_reason_and_not_on_standard_error(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data = bytearray(encoded(Image.effect_noise((64, 64), 90), "TIFF", compression="tiff_lzw"))
+    data[20:900] = b"\xff" * 880
+    with pytest.raises(UnreadableImageError, match=r"damaged image .*libtiff: "):
+        decode(bytes(data), 8)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -296,8 +410,43 @@ def test_the_format_is_told_from_the_bytes_and_not_from_the_name(tmp_path: Path)
     (tmp_path / "picture.jpg").write_bytes(encoded(flat(BLUE), "PNG"))
     assert_flat(decode(read_bytes(tmp_path / "picture.jpg"), 8), BLUE)
     (tmp_path / "text.jpg").write_text("This is not a picture at all.")
-    with pytest.raises(UnreadableImageError, match=r"not a picture.*begins with 'This is not a pi"):
+    with pytest.raises(UnreadableImageError, match="not an image in a supported format"):
         decode(read_bytes(tmp_path / "text.jpg"), 8)
+
+
+@pytest.mark.parametrize("content", [b"root:x:0:0:root:/root", b"\x1b[2J secret", "ключ".encode()])
+def test_a_reason_never_quotes_a_file_that_is_no_image(content: bytes) -> None:
+    with pytest.raises(UnreadableImageError) as caught:
+        decode(content, 8)
+    assert str(caught.value).isprintable()
+    assert not {"root", "secret", "ключ"} & set(str(caught.value).replace(":", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"<!DOCTYPE html><title>404", "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+    ],
+)
+def test_what_is_often_found_instead_of_an_image_is_named(content: bytes, expected: str) -> None:
+    with pytest.raises(UnreadableImageError, match=expected):
+        decode(content, 8)
+
+
+def test_a_sparse_file_of_many_bytes_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "large.jpg").open("wb") as file:
+        file.truncate(10 * 2**30)
+    with pytest.raises(UnreadableImageError, match=r"10,737,418,240 bytes.*BOTTLENECK_MAX_BYTES="):
+        read_bytes(tmp_path / "large.jpg")
+    (tmp_path / "small.jpg").write_bytes(b"123")
+    monkeypatch.setenv("BOTTLENECK_MAX_BYTES", "2")
+    with pytest.raises(UnreadableImageError, match="has 3 bytes, and the limit is 2"):
+        read_bytes(tmp_path / "small.jpg")
+    monkeypatch.setenv("BOTTLENECK_MAX_BYTES", "3")
+    assert read_bytes(tmp_path / "small.jpg") == b"123"
 
 
 def test_a_file_of_no_bytes_is_called_empty() -> None:
@@ -330,7 +479,7 @@ PSD = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 2, 2, 8, 3) + b"\0" * 12 + struct
 def test_formats_outside_the_list_are_not_opened(form: str, data: bytes) -> None:
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == form  # Pillow itself would
-    with pytest.raises(UnreadableImageError, match="not a picture in any format we read"):
+    with pytest.raises(UnreadableImageError, match="not an image in a supported format"):
         decode(data, 8)
 
 

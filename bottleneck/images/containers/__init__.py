@@ -1,1 +1,1 @@
-"""Files that hold many pictures, read where they lie: nothing is unpacked."""
+"""Containers: files that hold many images, read in place without unpacking."""

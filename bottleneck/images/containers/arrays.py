@@ -1,4 +1,4 @@
-"""Pictures as arrays of pixels: NumPy's ``.npz`` and HDF5."""
+"""Images as arrays of pixels: NumPy's ``.npz`` and HDF5."""
 
 import re
 import threading
@@ -13,97 +13,143 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import BottleneckError
 from bottleneck.images.containers.container import File, Member, no_such_member, not_readable
+from bottleneck.images.containers.members import label_text
+from bottleneck.images.containers.zip import exceeds_packed, open_zip, read_member
 from bottleneck.images.decode import UnreadableImageError
+from bottleneck.images.files import find_size_problem
 from bottleneck.images.names import split_in
 from bottleneck.images.ppm import as_ppm, is_pixels
+from bottleneck.images.reasons import describe
 
-# How people call an array of labels whose pictures are called so.
+# Usual names of the array of labels, by the name of the array of images.
 _LABELS = {
     "x": ("y",),
     "images": ("labels", "label"),
-    "image": ("label",),
-    "data": ("labels", "target"),
+    "image": ("label", "labels"),
+    "data": ("labels", "label", "target"),
+    "arr_0": ("arr_1",),
 }
+
+# Kinds of NumPy's types that labels may have: whole numbers and text.
+_LABEL_KINDS = "biuSU"
+
+# More images than this need at least a byte each in the file: forged headers claim any number.
+_MANY = 1_000_000
+
+_FAULTS = (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+_Shape = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 class _Arrays:
-    """Arrays of pictures by name; a member is called by its array and its place in it."""
+    """Arrays of images by name. A member's name is that of its array and its place in it."""
 
     folders = False
 
-    def __init__(
-        self, file: File, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
-    ) -> None:
+    def __init__(self, file: File, shapes: Mapping[str, _Shape]) -> None:
         self._file = file
-        self._pictures = {
+        self._images = {
             name: shape[0]
             for name, (shape, dtype) in shapes.items()
             if len(shape) > 2 and is_pixels(shape[1:], dtype)
         }
-        if not self._pictures:
+        if not self._images:
             there = ", ".join(f"{name} {dtype} {shape}" for name, (shape, dtype) in shapes.items())
             raise BottleneckError(
-                f"{file} has no array of pictures: expected uint8 of shape (n, height, width, 3) or, for grey ones, "
+                f"{file} has no array of images: expected uint8 of shape (n, height, width, 3) or, for grey ones, "
                 f"(n, height, width); it has: {there or 'none'}"
             )
         self._labels = {
-            name: _find_labels(name, count, len(self._pictures), shapes)
-            for name, count in self._pictures.items()
+            name: _find_labels(file, name, len(self._images), shapes) for name in self._images
         }
 
     def _array(self, name: str) -> Any:
         raise NotImplementedError
 
     def members(self) -> Sequence[Member]:
-        """List the pictures, see `Container.members`."""
+        """List the images, see `Container.members`."""
         return [
             Member(f"{name}/{place}", label, split_in(name))
-            for name, count in self._pictures.items()
+            for name, count in self._images.items()
             for place, label in enumerate(self._texts(self._labels[name], count))
         ]
 
     def _texts(self, name: str | None, count: int) -> list[str | None]:
         if name is None:
             return [None] * count
-        values: NDArray[Any] = np.asarray(self._array(name)[:]).reshape(-1)
-        return [
-            value.decode() if isinstance(value, bytes) else str(value) for value in values.tolist()
-        ]
+        try:
+            values: NDArray[Any] = np.asarray(self._array(name)[:]).reshape(-1)
+            return [label_text(value) for value in values.tolist()]
+        except _FAULTS as error:
+            raise not_readable(self._file, f"file: labels in {name}", error) from error
 
     def read(self, name: str) -> bytes:
-        """Read a picture, see `Container.read`."""
+        """Read an image, see `Container.read`."""
         array, _, place = name.rpartition("/")
-        if not place.isdecimal() or int(place) >= self._pictures.get(array, 0):
+        if not place.isdecimal() or int(place) >= self._images.get(array, 0):
             raise no_such_member(name)
         try:
             return as_ppm(np.asarray(self._array(array)[int(place)]))
-        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise UnreadableImageError(f"damaged in {self._file.name}: {error}") from error
+        except _FAULTS as error:
+            raise UnreadableImageError(
+                f"damaged in {self._file.name}: {describe(error)}"
+            ) from error
 
 
-def _find_labels(
-    pictures: str,
-    count: int,
-    arrays: int,
-    shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
-) -> str | None:
-    """Find the array of labels that goes with one of pictures."""
-    fitting = [
-        name
-        for name, (shape, dtype) in shapes.items()
-        if shape in {(count,), (count, 1)} and dtype.kind in "iuSUO"
-    ]
-    words = re.split(r"([^A-Za-z]+)", pictures)
+def _find_labels(file: File, images: str, arrays: int, shapes: Mapping[str, _Shape]) -> str | None:
+    """Find the array of labels that belongs to an array of images; refuse one that does not fit it."""
+    count = shapes[images][0][0]
+    named = _named_labels(images, shapes)
+    if named is None:
+        others = [name for name in shapes if _labels_fit(count, shapes[name])]
+        named = others[0] if len(others) == arrays == 1 else None
+    if named is None and arrays == 1:
+        # labels of another name are those of the only array of images
+        usual = {word for words in _LABELS.values() for word in words}
+        named = next((name for name in shapes if name.lower() in usual), None)
+    if named is not None and not _labels_fit(count, shapes[named]):
+        shape, dtype = shapes[named]
+        raise BottleneckError(
+            f"{file}: {named} does not label {images}: expected {count} whole numbers or texts, one for each image, "
+            f"found {'Python objects' if dtype.hasobject else dtype} of shape {shape}; rename or correct it (from "
+            "one-hot labels: y.argmax(axis=1))"
+        )
+    return named
+
+
+def _named_labels(images: str, shapes: Mapping[str, _Shape]) -> str | None:
+    by_lower = {name.lower(): name for name in shapes}
+    words = [images.lower()] if images.lower() in _LABELS else re.split(r"([^A-Za-z]+)", images)
     for place, word in enumerate(words):
         for other in _LABELS.get(word.lower(), ()):
-            named = "".join([*words[:place], other, *words[place + 1 :]])
-            if named in fitting:
-                return named
-    return fitting[0] if len(fitting) == arrays == 1 else None
+            name = "".join([*words[:place], other, *words[place + 1 :]])
+            found = name if name in shapes else by_lower.get(name.lower())
+            if found is not None and found != images:
+                return found
+    return None
+
+
+def _labels_fit(count: int, labels: _Shape) -> bool:
+    shape, dtype = labels
+    is_text = h5py.check_string_dtype(dtype) is not None
+    return shape in {(count,), (count, 1)} and (dtype.kind in _LABEL_KINDS or is_text)
+
+
+def _find_claim_problem(name: str, claimed: _Shape, size: int) -> str | None:
+    """Say why a file of so many bytes cannot hold an array it claims to have."""
+    (shape, dtype), count = claimed, claimed[0][0] if claimed[0] else 1
+    if min(shape, default=0) < 0 or count > max(size, _MANY):
+        return f"{name} claims to be {dtype} of shape {shape}, which {size:,} bytes cannot hold"
+    return None
+
+
+def _size_of(file: Any) -> int:
+    with file.open("rb") as raw:
+        return int(raw.seek(0, 2))
 
 
 class Npz(_Arrays):
-    """A ``.npz`` file. An array is read whole when the first of its pictures is asked for.
+    """A ``.npz`` file. An array is read whole when the first of its images is asked for.
 
     Parameters
     ----------
@@ -112,44 +158,71 @@ class Npz(_Arrays):
     Raises
     ------
     BottleneckError
-        It is no such file, or has no array of pictures.
+        It is no such file, or has no array of images.
     """
 
     def __init__(self, file: File) -> None:
         self._reading = threading.Lock()
         self._read: dict[str, NDArray[Any]] = {}
         try:
-            self._content = np.load(file.open("rb"), allow_pickle=False)
-            shapes = {
-                name: (shape, dtype)
-                for name in self._content.files
-                for shape, dtype in [self._describe(name)]
-                # Python objects are pickles, and to read those is to run what they say
-                if not dtype.hasobject
+            self._content = open_zip(file, ".npz file")
+            self._members = {
+                each.filename.removesuffix(".npy"): each
+                for each in self._content.infolist()
+                if each.filename.endswith(".npy")
             }
-        except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            shapes = {name: self._describe(name) for name in self._members}
+        except _FAULTS as error:
             raise not_readable(file, ".npz file", error) from error
         super().__init__(file, shapes)
 
-    def _describe(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    def _describe(self, name: str) -> _Shape:
         """Read the header of an array only."""
-        with self._content.zip.open(f"{name}.npy") as raw:
+        entry = self._members[name]
+        with self._content.open(entry) as raw:
             read = {
                 (1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0,
             }[np.lib.format.read_magic(raw)]
             shape, _, dtype = read(raw)
+            # Python objects are pickles, and reading those runs code
+            if not dtype.hasobject:
+                claimed = raw.tell() + _bytes_of(shape, dtype)
+                if exceeds_packed(entry) or claimed != entry.file_size:
+                    raise ValueError(
+                        f"{name} claims to be {dtype} of shape {shape}, which its {entry.file_size:,} bytes "
+                        f"({entry.compress_size:,} packed) cannot hold"
+                    )
+        problem = _find_claim_problem(name, (shape, dtype), max(entry.file_size, 1))
+        if problem:
+            raise ValueError(problem)
         return shape, dtype
 
     def _array(self, name: str) -> NDArray[Any]:
         with self._reading:
             if name not in self._read:
-                self._read[name] = self._content[name]
+                entry = self._members[name]
+                if problem := find_size_problem(entry.file_size, f"array {name} unpacks to"):
+                    raise UnreadableImageError(f"{problem}; or save it in parts, or as HDF5")
+                self._read[name] = _read_npy(read_member(self._content, entry))
             return self._read[name]
 
 
+def _bytes_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    total = dtype.itemsize
+    for side in shape:
+        total *= side  # Python's numbers do not overflow
+    return total
+
+
+def _read_npy(content: bytes) -> NDArray[Any]:
+    import io
+
+    return np.asarray(np.lib.format.read_array(io.BytesIO(content), allow_pickle=False))
+
+
 class Hdf5(_Arrays):
-    """An HDF5 file; each picture is read when it is asked for.
+    """An HDF5 file; each image is read when it is asked for.
 
     Parameters
     ----------
@@ -158,20 +231,20 @@ class Hdf5(_Arrays):
     Raises
     ------
     BottleneckError
-        It is no such file, or has no dataset of pictures.
+        It is no such file, or has no dataset of images.
     """
 
     def __init__(self, file: File) -> None:
         try:
-            # through a file of Python's: HDF5 would take a lock, or mind one of somebody else
+            # through a file of Python's: HDF5 would take a lock, or wait for one that another program has
             self._content = h5py.File(file.open("rb"), "r")
             shapes = {name: (found.shape, found.dtype) for name, found in _datasets(self._content)}
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except _FAULTS as error:
             raise not_readable(file, "HDF5 file", error) from error
         super().__init__(file, shapes)
 
     def _array(self, name: str) -> Any:
-        return self._content[name]  # h5py does one thing at a time by itself
+        return self._content[name]  # h5py itself does one thing at a time
 
 
 def _datasets(group: h5py.Group) -> Iterable[tuple[str, h5py.Dataset]]:

@@ -1,34 +1,39 @@
-"""What every container is, and which files are one."""
+"""Containers: files that hold many images, and how to open them."""
 
 import functools
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from bottleneck.errors import BottleneckError
 from bottleneck.images.decode import UnreadableImageError
+from bottleneck.images.reasons import describe
 from bottleneck.remote_file import RemoteFile
 
 
 class Member(NamedTuple):
-    """One picture of a container.
+    """One image of a container.
 
     Attributes
     ----------
     name : str
-        Its place in the container; it never changes while the container does not.
+        Its name in the container; it never changes while the container does not.
     label, split : str or None
-        Where the container says so itself, and not by the names of folders in it.
+        Where the container gives them itself, and not by the names of folders in it.
     problem : str or None
-        Why it cannot be read, where that is plain already.
+        Why it cannot be read, where that is known already.
+    placed : bool
+        Whether the folders in its name are folders of the container.
     """
 
     name: str
     label: str | None = None
     split: str | None = None
     problem: str | None = None
+    placed: bool = True
 
 
 class Container(Protocol):
@@ -37,27 +42,30 @@ class Container(Protocol):
     Attributes
     ----------
     folders : bool
-        Whether names in it are paths of files, whose folders may say what the pictures show.
+        Whether names in it are paths of files, whose folders may be classes.
     """
 
-    folders: bool
+    @property
+    def folders(self) -> bool:
+        """See above."""
+        ...
 
     def members(self) -> Sequence[Member]:
-        """List its pictures, each name once, in the order they lie in it."""
+        """List its images in its order. Each name occurs once."""
         ...
 
     def read(self, name: str) -> bytes:
-        """Read one: the bytes of a picture file.
+        """Read one image: the bytes of an image file.
 
         Raises
         ------
         UnreadableImageError
-            It is not there or damaged.
+            It is missing or damaged.
         """
         ...
 
 
-# By what a file's name ends in: the class that reads it, imported when there is such a file.
+# The class that reads a file, by the ending of its name. It is imported when there is such a file.
 _CLASSES = {
     ".tar": "tar:Tar",
     ".zip": "zip:Zip",
@@ -73,19 +81,18 @@ _INNER = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
-# Containers kept open: a few for each thread that reads, for pictures are read in their order.
+# Containers kept open: a few for each thread that reads, because images are read in their order.
 _OPEN = 32
-# To know what lies where in these takes many requests, so they are kept as long as they are needed: a megabyte or
-# two each.
+# To index these takes many requests, so they are kept as long as they are needed: a megabyte or two each.
 _INDEXED = (".tar", ".zip")
 _INDICES = 256
 
-# A container's file: here, or behind a URL.
+# A container's file: local, or behind a URL.
 File = Path | RemoteFile
 
 
 def is_container(name: str) -> bool:
-    """Tell by its name whether a file holds many pictures.
+    """Whether a file is a container, by its name.
 
     Examples
     --------
@@ -96,7 +103,7 @@ def is_container(name: str) -> bool:
 
 
 def find_member(path: str) -> tuple[str, str] | None:
-    """Tell which container a path leads into, and to which of its members.
+    """Split a path into a container and a member of it; None where it leads into none.
 
     Examples
     --------
@@ -109,12 +116,12 @@ def find_member(path: str) -> tuple[str, str] | None:
 
 
 def open_container(file: File) -> Container:
-    """Open a container, or take it again where its file has not changed.
+    """Open a container, or return the one already open where its file has not changed.
 
     Raises
     ------
     BottleneckError
-        It is not what its name says, or what reads it is not installed.
+        It is not what its name says, or the library that reads it is not installed.
     OSError
         It may not be read, or is gone.
     """
@@ -123,7 +130,7 @@ def open_container(file: File) -> Container:
 
 
 def stamp_of(file: File) -> tuple[int, int]:
-    """Tell size and time of modification, or version, of a container: its pictures change with it."""
+    """Return size and modification time, or version, of a container. Its images change with it."""
     if isinstance(file, RemoteFile):
         return file.found
     found = file.stat()
@@ -137,18 +144,54 @@ def _open(file: File, size: int, version: int) -> Container:  # noqa: ARG001 - a
     kind: Callable[[File], Container] = getattr(
         import_module(f"bottleneck.images.containers.{module}"), name
     )
-    return kind(file)
+    try:
+        return _Guarded(kind(file), file)
+    except (BottleneckError, OSError):
+        raise
+    except Exception as error:
+        raise not_readable(file, "container", error) from error
 
 
 _open_index = functools.lru_cache(maxsize=_INDICES)(_open.__wrapped__)
 
 
+@dataclass(frozen=True)
+class _Guarded:
+    """A container whose every fault has a name.
+
+    The libraries that read containers raise nearly anything on forged files. Whatever it is, that container or that
+    image cannot be used, and all others can.
+    """
+
+    inner: Container
+    file: File
+
+    @property
+    def folders(self) -> bool:
+        return self.inner.folders
+
+    def members(self) -> Sequence[Member]:
+        try:
+            return self.inner.members()
+        except (BottleneckError, OSError):
+            raise
+        except Exception as error:
+            raise not_readable(self.file, "container", error) from error
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self.inner.read(name)
+        except (UnreadableImageError, BottleneckError, OSError):
+            raise
+        except Exception as error:
+            raise UnreadableImageError(f"damaged in {self.file.name}: {describe(error)}") from error
+
+
 def no_such_member(name: str) -> UnreadableImageError:
-    """Say that a container does not hold what is asked for."""
+    """Make the error for a name that a container does not have."""
     return UnreadableImageError(f"the container has no {name!r} any more")
 
 
 def not_readable(file: File, kind: str, error: object) -> BottleneckError:
-    """Say that a file is not what its name says."""
-    text = " ".join(str(error).split())
-    return BottleneckError(f"{file} is not a readable {kind}: {text}")
+    """Make the error for a file that is not what its name says."""
+    return BottleneckError(f"{file} is not a readable {kind}: {describe(error)}")
