@@ -1,10 +1,11 @@
-"""Images as arrays of pixels: NumPy's ``.npz`` and HDF5."""
+"""Images as arrays of pixels, and NumPy's ``.npz``."""
 
+import io
 import re
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import BottleneckError
 from bottleneck.images.containers.container import File, Member, no_such_member, not_readable
-from bottleneck.images.containers.members import label_text
+from bottleneck.images.containers.members import label_text, too_many_images
 from bottleneck.images.containers.zip import exceeds_packed, open_zip, read_member
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.files import find_size_problem
@@ -33,26 +34,41 @@ _LABELS = {
 # Kinds of NumPy's types that labels may have: whole numbers and text.
 _LABEL_KINDS = "biuSU"
 
-# More images than this need at least a byte each in the file: forged headers claim any number.
-_MANY = 1_000_000
+# What a damaged file makes NumPy, zipfile and h5py raise.
+FAULTS = (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
-_FAULTS = (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
+# Of an array: its sides and its type.
+Shape = tuple[tuple[int, ...], np.dtype[Any]]
 
-_Shape = tuple[tuple[int, ...], np.dtype[Any]]
 
+class Arrays:
+    """Arrays of images by name. A member's name is that of its array and its place in it.
 
-class _Arrays:
-    """Arrays of images by name. A member's name is that of its array and its place in it."""
+    Parameters
+    ----------
+    file : Path or RemoteFile
+    shapes : mapping of str to shape and type
+    refused : mapping of str to str
+        Arrays that must not be read, and why.
+    """
 
     folders = False
 
-    def __init__(self, file: File, shapes: Mapping[str, _Shape]) -> None:
+    def __init__(
+        self, file: File, shapes: Mapping[str, Shape], refused: Mapping[str, str] | None = None
+    ) -> None:
         self._file = file
+        self._refused = dict(refused or {})
         self._images = {
             name: shape[0]
             for name, (shape, dtype) in shapes.items()
-            if len(shape) > 2 and is_pixels(shape[1:], dtype)
+            if len(shape) > 2 and is_pixels(shape[1:], dtype) and name not in self._refused
         }
+        if not self._images and self._refused:
+            name, problem = next(iter(self._refused.items()))
+            raise BottleneckError(
+                f"{file} has no array of images that may be read: {name} {problem}"
+            )
         if not self._images:
             there = ", ".join(f"{name} {dtype} {shape}" for name, (shape, dtype) in shapes.items())
             raise BottleneckError(
@@ -60,7 +76,8 @@ class _Arrays:
                 f"(n, height, width); it has: {there or 'none'}"
             )
         self._labels = {
-            name: _find_labels(file, name, len(self._images), shapes) for name in self._images
+            name: _find_labels(file, name, len(self._images), shapes, self._refused)
+            for name in self._images
         }
 
     def _array(self, name: str) -> Any:
@@ -72,7 +89,7 @@ class _Arrays:
             Member(f"{name}/{place}", label, split_in(name))
             for name, count in self._images.items()
             for place, label in enumerate(self._texts(self._labels[name], count))
-        ]
+        ] + [Member(name, problem=problem) for name, problem in self._refused.items()]
 
     def _texts(self, name: str | None, count: int) -> list[str | None]:
         if name is None:
@@ -80,7 +97,7 @@ class _Arrays:
         try:
             values: NDArray[Any] = np.asarray(self._array(name)[:]).reshape(-1)
             return [label_text(value) for value in values.tolist()]
-        except _FAULTS as error:
+        except FAULTS as error:
             raise not_readable(self._file, f"file: labels in {name}", error) from error
 
     def read(self, name: str) -> bytes:
@@ -90,13 +107,19 @@ class _Arrays:
             raise no_such_member(name)
         try:
             return as_ppm(np.asarray(self._array(array)[int(place)]))
-        except _FAULTS as error:
+        except FAULTS as error:
             raise UnreadableImageError(
                 f"damaged in {self._file.name}: {describe(error)}"
             ) from error
 
 
-def _find_labels(file: File, images: str, arrays: int, shapes: Mapping[str, _Shape]) -> str | None:
+def _find_labels(
+    file: File,
+    images: str,
+    arrays: int,
+    shapes: Mapping[str, Shape],
+    refused: Mapping[str, str],
+) -> str | None:
     """Find the array of labels that belongs to an array of images; refuse one that does not fit it."""
     count = shapes[images][0][0]
     named = _named_labels(images, shapes)
@@ -107,6 +130,10 @@ def _find_labels(file: File, images: str, arrays: int, shapes: Mapping[str, _Sha
         # labels of another name are those of the only array of images
         usual = {word for words in _LABELS.values() for word in words}
         named = next((name for name in shapes if name.lower() in usual), None)
+    if named is not None and named in refused:
+        raise BottleneckError(
+            f"{file}: the labels of {images} may not be read: {named} {refused[named]}"
+        )
     if named is not None and not _labels_fit(count, shapes[named]):
         shape, dtype = shapes[named]
         raise BottleneckError(
@@ -117,7 +144,7 @@ def _find_labels(file: File, images: str, arrays: int, shapes: Mapping[str, _Sha
     return named
 
 
-def _named_labels(images: str, shapes: Mapping[str, _Shape]) -> str | None:
+def _named_labels(images: str, shapes: Mapping[str, Shape]) -> str | None:
     by_lower = {name.lower(): name for name in shapes}
     words = [images.lower()] if images.lower() in _LABELS else re.split(r"([^A-Za-z]+)", images)
     for place, word in enumerate(words):
@@ -129,26 +156,13 @@ def _named_labels(images: str, shapes: Mapping[str, _Shape]) -> str | None:
     return None
 
 
-def _labels_fit(count: int, labels: _Shape) -> bool:
+def _labels_fit(count: int, labels: Shape) -> bool:
     shape, dtype = labels
     is_text = h5py.check_string_dtype(dtype) is not None
     return shape in {(count,), (count, 1)} and (dtype.kind in _LABEL_KINDS or is_text)
 
 
-def _find_claim_problem(name: str, claimed: _Shape, size: int) -> str | None:
-    """Say why a file of so many bytes cannot hold an array it claims to have."""
-    (shape, dtype), count = claimed, claimed[0][0] if claimed[0] else 1
-    if min(shape, default=0) < 0 or count > max(size, _MANY):
-        return f"{name} claims to be {dtype} of shape {shape}, which {size:,} bytes cannot hold"
-    return None
-
-
-def _size_of(file: Any) -> int:
-    with file.open("rb") as raw:
-        return int(raw.seek(0, 2))
-
-
-class Npz(_Arrays):
+class Npz(Arrays):
     """A ``.npz`` file. An array is read whole when the first of its images is asked for.
 
     Parameters
@@ -172,11 +186,11 @@ class Npz(_Arrays):
                 if each.filename.endswith(".npy")
             }
             shapes = {name: self._describe(name) for name in self._members}
-        except _FAULTS as error:
+        except FAULTS as error:
             raise not_readable(file, ".npz file", error) from error
         super().__init__(file, shapes)
 
-    def _describe(self, name: str) -> _Shape:
+    def _describe(self, name: str) -> Shape:
         """Read the header of an array only."""
         entry = self._members[name]
         with self._content.open(entry) as raw:
@@ -188,14 +202,16 @@ class Npz(_Arrays):
             # Python objects are pickles, and reading those runs code
             if not dtype.hasobject:
                 claimed = raw.tell() + _bytes_of(shape, dtype)
-                if exceeds_packed(entry) or claimed != entry.file_size:
+                if (
+                    min(shape, default=0) < 0
+                    or exceeds_packed(entry)
+                    or claimed != entry.file_size
+                    or too_many_images(shape[0] if shape else 0, entry.file_size)
+                ):
                     raise ValueError(
                         f"{name} claims to be {dtype} of shape {shape}, which its {entry.file_size:,} bytes "
                         f"({entry.compress_size:,} packed) cannot hold"
                     )
-        problem = _find_claim_problem(name, (shape, dtype), max(entry.file_size, 1))
-        if problem:
-            raise ValueError(problem)
         return shape, dtype
 
     def _array(self, name: str) -> NDArray[Any]:
@@ -216,40 +232,4 @@ def _bytes_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 
 def _read_npy(content: bytes) -> NDArray[Any]:
-    import io
-
     return np.asarray(np.lib.format.read_array(io.BytesIO(content), allow_pickle=False))
-
-
-class Hdf5(_Arrays):
-    """An HDF5 file; each image is read when it is asked for.
-
-    Parameters
-    ----------
-    file : Path or RemoteFile
-
-    Raises
-    ------
-    BottleneckError
-        It is no such file, or has no dataset of images.
-    """
-
-    def __init__(self, file: File) -> None:
-        try:
-            # through a file of Python's: HDF5 would take a lock, or wait for one that another program has
-            self._content = h5py.File(file.open("rb"), "r")
-            shapes = {name: (found.shape, found.dtype) for name, found in _datasets(self._content)}
-        except _FAULTS as error:
-            raise not_readable(file, "HDF5 file", error) from error
-        super().__init__(file, shapes)
-
-    def _array(self, name: str) -> Any:
-        return self._content[name]  # h5py itself does one thing at a time
-
-
-def _datasets(group: h5py.Group) -> Iterable[tuple[str, h5py.Dataset]]:
-    found: list[tuple[str, h5py.Dataset]] = []
-    group.visititems(
-        lambda name, item: found.append((name, item)) if isinstance(item, h5py.Dataset) else None
-    )
-    return found

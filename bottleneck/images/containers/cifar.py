@@ -1,10 +1,11 @@
-"""CIFAR-10's batches, Python's version and the binary one.
+"""Batches of CIFAR-10, in the Python and the binary version.
 
 References
 ----------
 .. Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images.
 """
 
+import operator
 import pickle
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.images.containers.container import File, Member, no_such_member, not_readable
+from bottleneck.images.containers.container import (
+    File,
+    Member,
+    no_such_member,
+    not_readable,
+    stamp_of,
+)
+from bottleneck.images.files import find_size_problem
 from bottleneck.images.ppm import as_ppm
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
 
-# All that the original files make use of; a pickle may name anything else, and running that is what must not
-# happen.
+# All that the original files use. A pickle may name any function, and must not run it.
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
@@ -32,7 +39,7 @@ _ALLOWED = {
 class Cifar:
     """One batch of CIFAR-10: red, green and blue planes of 32 × 32, and a label each.
 
-    Labels have their names where ``batches.meta`` or ``batches.meta.txt`` lies beside it, and are numbers otherwise.
+    Labels are names where ``batches.meta`` or ``batches.meta.txt`` is beside it, and numbers otherwise.
 
     Parameters
     ----------
@@ -47,18 +54,20 @@ class Cifar:
     folders = False
 
     def __init__(self, file: File) -> None:
+        if problem := find_size_problem(stamp_of(file)[0], "it has"):
+            raise not_readable(file, "batch of CIFAR-10", problem)
         planes, labels = _read_binary(file) if file.suffix == ".bin" else _read_python(file)
         self._pixels = planes.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
         names = _class_names(file.parent)
-        self._labels = [names[label] if label < len(names) else str(label) for label in labels]
+        self._labels = [names[label] if 0 <= label < len(names) else str(label) for label in labels]
         self._split = "test" if file.name.startswith("test") else "train"
 
     def members(self) -> Sequence[Member]:
-        """List the pictures by their number, see `Container.members`."""
+        """List the images by their number, see `Container.members`."""
         return [Member(str(n), label, self._split) for n, label in enumerate(self._labels)]
 
     def read(self, name: str) -> bytes:
-        """Read a picture, see `Container.read`."""
+        """Read an image, see `Container.read`."""
         if not name.isdecimal() or int(name) >= len(self._pixels):
             raise no_such_member(name)
         return as_ppm(np.ascontiguousarray(self._pixels[int(name)]))
@@ -79,12 +88,14 @@ def _read_binary(file: File) -> tuple[NDArray[np.uint8], list[int]]:
 def _read_python(file: File) -> tuple[NDArray[np.uint8], list[int]]:
     try:
         content = _unpickle(file)
-        planes = np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, _PIXELS)
-        labels = [int(label) for label in content[b"labels"]]
+        planes = np.asarray(content[b"data"]).reshape(-1, _PIXELS)
+        labels = [operator.index(label) for label in content[b"labels"]]
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise not_readable(file, "batch of CIFAR-10", error or type(error).__name__) from error
+        raise not_readable(file, "batch of CIFAR-10", error) from error
+    if planes.dtype != np.uint8:
+        raise not_readable(file, "batch of CIFAR-10", f"its pixels are {planes.dtype}, not uint8")
     if len(labels) != len(planes):
-        counted = f"{len(planes)} pictures and {len(labels)} labels"
+        counted = f"{len(planes)} images and {len(labels)} labels"
         raise not_readable(file, "batch of CIFAR-10", counted)
     return planes, labels
 
@@ -114,5 +125,5 @@ def _unpickle(file: File) -> dict[bytes, Any]:
     with file.open("rb") as raw:
         content = _Unpickler(raw, encoding="bytes").load()
     if not isinstance(content, dict):
-        raise pickle.UnpicklingError("it holds no table")
+        raise pickle.UnpicklingError("it is no table")
     return content

@@ -71,8 +71,8 @@ _CLASSES = {
     ".zip": "zip:Zip",
     ".parquet": "parquet:Parquet",
     ".npz": "arrays:Npz",
-    ".h5": "arrays:Hdf5",
-    ".hdf5": "arrays:Hdf5",
+    ".h5": "hdf5:Hdf5",
+    ".hdf5": "hdf5:Hdf5",
 }
 _CIFAR = r"(?:data_batch_\d|test_batch)(?:\.bin)?"
 _NAME = re.compile(rf"(?:.*(?:{'|'.join(map(re.escape, _CLASSES))})|{_CIFAR})", re.IGNORECASE)

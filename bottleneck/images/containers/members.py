@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from bottleneck.images.names import clean_member_name
 
+# More images than this need at least a byte each in the file: forged headers claim any number.
+_MANY = 1_000_000
+
 # Stands for a part of a name that cannot be shown as it is: ``..`` would lead out of the archive.
 _ELSEWHERE = "…"
 
@@ -62,6 +65,11 @@ def _take_unused(name: str, taken: set[str], tried: Counter[str]) -> str:
         shown = f"{stem} ({tried[name]}){suffix}"
     taken.add(shown)
     return shown
+
+
+def too_many_images(count: int, size: int) -> bool:
+    """Whether a container claims more images than a file of so many bytes can hold."""
+    return count < 0 or count > max(size, _MANY)
 
 
 def label_text(value: object) -> str | None:

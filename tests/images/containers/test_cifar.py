@@ -44,3 +44,37 @@ def test_a_batch_cut_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "test_batch.bin").write_bytes(bytes(3073 * 2 - 1))
     with pytest.raises(BottleneckError, match="6,145 bytes are no multiple of 3,073"):
         read_source(tmp_path / "test_batch.bin")
+
+
+@pytest.mark.parametrize(
+    ("data", "labels"),
+    [
+        (np.zeros((2, 3072), np.float32), [0, 1]),
+        (np.zeros((2, 3072), np.int64), [0, 1]),
+        (np.zeros((2, 3072), np.uint8), [0.5, 1]),
+        (np.zeros((2, 3072), np.uint8), ["0", 1]),
+        (np.zeros((2, 3072), np.uint8), [0, 1, 2]),
+    ],
+)
+def test_pixels_or_labels_of_another_kind_are_refused(
+    data: np.ndarray, labels: list[object], tmp_path: Path
+) -> None:
+    content = {b"data": data, b"labels": labels}
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(BottleneckError, match="is not a readable batch of CIFAR-10"):
+        read_source(tmp_path / "data_batch_1")
+
+
+def test_a_negative_label_is_not_the_last_class(tmp_path: Path) -> None:
+    content = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [-1, 1]}
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps(content, protocol=2))
+    (tmp_path / "batches.meta.txt").write_text("cat\ndog\n")
+    assert [file.label for file in read_source(tmp_path / "data_batch_1").files] == ["-1", "dog"]
+
+
+@pytest.mark.parametrize("name", ["data_batch_1", "data_batch_1.bin"])
+def test_a_sparse_batch_is_refused_before_it_is_read(name: str, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(3073 * 2**22)
+    with pytest.raises(BottleneckError, match=r"it has 12,889,096,192 bytes.*BOTTLENECK_MAX_BYTES"):
+        read_source(tmp_path / name)
