@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
 import math
 import os
@@ -140,12 +141,25 @@ class Done:
     sent: Mapping[str, Object] = field(default_factory=dict)
 
 
+# Hexadecimal digits of a digest of code: 48 bits tell any two checkouts apart and can be read aloud.
+_CODE_DIGITS = 12
+
+# What `versions_here` calls the digest of the package's source.
+_CODE = "code of bottleneck"
+
+
 @cache
 def versions_here() -> tuple[tuple[str, str], ...]:
-    """Tell which versions features depend on are installed here."""
+    """Return the versions that features depend on, and a digest of the package's code.
+
+    Computed once in a process: a long-running worker reports the code it loaded, even if the files are
+    replaced later.
+    """
     found = {"Python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     # of the code that runs here, wherever it was found; what is installed may be something else
-    found["bottleneck"] = sys.modules["bottleneck"].__version__
+    package = sys.modules["bottleneck"]
+    found["bottleneck"] = package.__version__
+    found[_CODE] = code_digest(Path(str(package.__file__)).parent)
     for name in _SAME:
         try:
             found[name] = importlib.metadata.version(name)
@@ -154,9 +168,24 @@ def versions_here() -> tuple[tuple[str, str], ...]:
     return tuple(found.items())
 
 
+def code_digest(package: Path) -> str:
+    """Return a short digest of a package's Python files: names and contents.
+
+    Two checkouts of the same version may differ in what they compute.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        source = file.read_bytes()
+        digest.update(f"{file.relative_to(package).as_posix()}\0{len(source)}\0".encode() + source)
+    return digest.hexdigest()[:_CODE_DIGITS]
+
+
 def why_different(versions: tuple[tuple[str, str], ...]) -> str:
     """Tell what is different here; nothing where all is the same."""
     here = dict(versions_here())
+    if here["bottleneck"] != dict(versions)["bottleneck"]:
+        # another version has other code; its digest says nothing more
+        versions = tuple(pair for pair in versions if pair[0] != _CODE)
     different = [
         f"{name} {here.get(name)} (here {version})"
         for name, version in versions
@@ -164,7 +193,7 @@ def why_different(versions: tuple[tuple[str, str], ...]) -> str:
     ]
     if not different:
         return ""
-    return f"has {', '.join(different)}; install the same versions there as here"
+    return f"has {', '.join(different)}; install the same versions and code there as here"
 
 
 @lru_cache(maxsize=1)

@@ -649,6 +649,13 @@ def other_version(folder: Path) -> dict[str, Any]:
     return {"PYTHONPATH": str(copy.parent)}
 
 
+def other_code(folder: Path) -> dict[str, Any]:
+    copy = shutil.copytree(ROOT / "bottleneck", folder / "elsewhere" / "bottleneck")
+    with (copy / "images" / "decode.py").open("a") as file:
+        file.write("# another revision of the same version\n")
+    return {"PYTHONPATH": str(copy.parent)}
+
+
 def none_at_all(folder: Path) -> dict[str, Any]:
     empty = folder / "elsewhere" / "bottleneck"
     empty.mkdir(parents=True)
@@ -660,10 +667,11 @@ def none_at_all(folder: Path) -> dict[str, Any]:
     ("make", "said"),
     [
         (other_version, f"has bottleneck 0.0.7 (here {bottleneck.__version__})"),
+        (other_code, "has code of bottleneck "),
         (none_at_all, "has no bottleneck, or another version of it"),
     ],
 )
-def test_a_worker_with_other_versions_is_named_with_both(
+def test_a_worker_with_other_versions_or_code_is_named_with_both(
     many: Path,
     crew: Crew,
     tmp_path: Path,
