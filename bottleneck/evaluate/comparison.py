@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from bottleneck.errors import BottleneckError
-from bottleneck.evaluate.guards import Findings
+from bottleneck.evaluate.checks import Findings
 from bottleneck.evaluate.intervals import Estimate
 from bottleneck.evaluate.pairs import Discordance
 from bottleneck.runs.metrics import METRICS
 
-# Above this, after correction, a difference may well be chance.
+# Significance level: a difference with a larger corrected p may be due to chance.
 LEVEL = 0.05
+
+# Splits in running text.
+SPLIT_NAMES = {"val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,19 @@ def test_learning_curves_rise_from_few_images_to_all(both: Comparison) -> None:
         assert points[0].accuracy.value < points[-1].accuracy.value
 
 
+def test_a_point_missing_from_a_learning_curve_gives_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    X, y = clusters(60, 3)
+    path = write_cache(tmp_path / "c", X, [f"c{c}" for c in y], three_splits(60))
+    curve = compare(path, ["knn"], learning_curve=True).curve
+    # five neighbours cannot be found among three images
+    assert min(point.images for point in curve) >= 5
+    (line,) = [r.getMessage() for r in caplog.records if "no point at 3 images" in r.getMessage()]
+    assert line.startswith("The learning curve of knn has no point at 3 images: head knn cannot be")
+    assert "\n" not in line
+
+
 def test_the_same_seed_gives_the_same_table_twice(both: Comparison, cache: Path) -> None:
     again = compare([cache, cache.parent / "other"], ["logistic"], learning_curve=True)
     one, two = both.to_dict(), again.to_dict()
@@ -308,7 +321,7 @@ def test_a_run_that_saw_other_images_is_a_row_with_its_reason(
             (damaged, "predictions.csv is damaged"),
             (
                 classes,
-                r"its classes are others: 1 only in the run \(d2\), 1 only in the comparison \(c2\)",
+                r"its classes are different: 1 only in the run \(d2\), 1 only in the comparison \(c2\)",
             ),
             (untold, r"no .*predictions\.csv"),
         ]

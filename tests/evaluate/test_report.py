@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 
 from bottleneck import compare
-from bottleneck.cache.features import locate
 from bottleneck.cache.listing import Listing, write_listing
 from bottleneck.cache.rows import Row
 from bottleneck.cache.store import FeatureCache
+from bottleneck.evaluate.checks import Findings
 from bottleneck.evaluate.comparison import Comparison, Costs, Entry, Scores
-from bottleneck.evaluate.guards import Findings
 from bottleneck.evaluate.intervals import estimate
 from bottleneck.evaluate.report import write_report
+from bottleneck.evaluate.report_data import Best
 from bottleneck.extraction.progress import no_progress
-from bottleneck.heads.data import label_codes
+from bottleneck.heads.data import label_codes, load_labelled
 from bottleneck.heads.split import split_rows
 from tests.cache.test_recipe import RECIPE
 from tests.evaluate.synthetic import clusters, three_splits, write_cache
@@ -275,7 +275,6 @@ def test_many_classes_and_images_are_sampled_and_the_page_says_so(
     splits = ["train" if n % 4 < 2 else "val" for n in np.random.default_rng(0).permutation(4000)]
     store = FeatureCache(write_cache(tmp_path / "c", X, labels, splits))
     split = split_rows(store.listing.ok, 0)
-    rows = [row for part in split.parts.values() for row in part]
     classes = store.listing.classes
     codes = label_codes(split.parts["val"], classes)
     rng = np.random.default_rng(1)
@@ -293,9 +292,9 @@ def test_many_classes_and_images_are_sampled_and_the_page_says_so(
         seed=0,
         findings=Findings((), (), ()),
     )
-    views = [locate(store.path, [RECIPE], rows, classes)]
+    best = Best(load_labelled(store.path, [RECIPE], split, 1), {"val": p}, "squash")
     file = tmp_path / "r.html"
-    write_report(file, found, views, {"val": p}, "squash", split, tmp_path, no_progress)
+    write_report(file, found, best, str(tmp_path), no_progress)
     assert file.stat().st_size < 500_000
     shown = browser.new_page(viewport={"width": 360, "height": 740})
     shown.goto(file.as_uri())

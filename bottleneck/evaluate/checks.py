@@ -1,4 +1,4 @@
-"""What to mistrust in the data, looked for before anything is fitted."""
+"""Data checks run before fitting: small classes, duplicates, label issues, non-finite features."""
 
 import dataclasses
 from collections import Counter
@@ -13,22 +13,22 @@ from bottleneck.cache.features import Located
 from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
 from bottleneck.evaluate.duplicates import Duplicates, find_duplicates
-from bottleneck.evaluate.labels import FOLDS, Doubts, find_doubts
+from bottleneck.evaluate.label_issues import FOLDS, LabelIssues, find_label_issues
 from bottleneck.extraction.progress import Progress
-from bottleneck.heads.data import label_codes, split_slices
+from bottleneck.heads.data import LabelledFeatures
 from bottleneck.heads.scaling import slices
 from bottleneck.heads.split import Split
 
-# With fewer, one image more or less is a tenth of what is known of a class.
+# With fewer, a single image is more than a tenth of a class.
 FEW = 10
 
-# Names in a message; all of them are in --json and in the report.
+# Names in a message. All of them are in --json and in the report.
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that are nearly the same.
+    """Two near-duplicate images.
 
     Attributes
     ----------
@@ -37,9 +37,9 @@ class Pair:
     first_split, second_split : str
     first_label, second_label : str
     cosine : float
-        Of their features, less the mean of all.
+        Cosine similarity of their features, after subtracting the mean of all features.
     identical : bool
-        Whether they are the same byte for byte.
+        Whether their files are identical.
     """
 
     first: str
@@ -59,15 +59,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Suspect:
-    """An image whose label is probably wrong.
+    """An image whose label looks wrong.
 
     Attributes
     ----------
     path, split, label : str
     likely : str
-        The class it seems to belong to.
+        The predicted class.
     label_probability, likely_probability : float
-        By a head that was fitted without it.
+        Probabilities of the label and of the predicted class, by a head fitted without the image.
     """
 
     path: str
@@ -80,16 +80,16 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Findings:
-    """What to mistrust in the data.
+    """Results of the data checks.
 
     Attributes
     ----------
     warnings : tuple of str
-        A line each.
+        One line each.
     duplicates : tuple of Pair
-        Those across splits first, then the most alike.
+        Pairs across splits first, then by falling similarity.
     suspects : tuple of Suspect
-        The surest first.
+        Label issues, the most suspicious first.
     """
 
     warnings: tuple[str, ...]
@@ -97,60 +97,55 @@ class Findings:
     suspects: tuple[Suspect, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON takes it."""
+        """Convert to a JSON object."""
         return dataclasses.asdict(self)
 
 
-def refuse_non_finite(images: Located) -> None:
-    """Refuse features that are no finite numbers.
+def check_finite(images: Located) -> None:
+    """Check that all features are finite numbers.
 
     Raises
     ------
     BottleneckError
-        There are some.
+        If some are NaN or infinite.
     """
     bad = [
-        part.start + place
+        part.start + row
         for part in slices(len(images.rows), images.shape)
-        for place in np.flatnonzero(_non_finite(images.gather(part).X))
+        for row in np.flatnonzero(_non_finite(images.gather(part).X))
     ]
     if bad:
         raise BottleneckError(
-            f"{len(bad)} of {len(images.rows)} images have features that are no finite numbers, the first "
+            f"{len(bad)} of {len(images.rows)} images have features that are not finite numbers, the first "
             f"{images.rows[bad[0]].path!r}; extract them again with --precision float32 --dtype float32"
         )
 
 
-def examine(
-    images: Located, split: Split, classes: Sequence[str], seed: int, progress: Progress
-) -> Findings:
-    """Look for small classes, duplicates across splits and wrong labels.
+def check_data(data: LabelledFeatures, seed: int, progress: Progress) -> Findings:
+    """Find small classes, duplicates and label issues.
 
-    Nothing is chosen by what is found, so that the test split is looked at too.
+    The test split is checked too: the results are used for no choice.
 
     Parameters
     ----------
-    images : Located
-        The images of all splits, one split after the other.
-    split : Split
-    classes : sequence of str
+    data : LabelledFeatures
+        Only the plain view is checked.
     seed : int
-        Of the folds and the projection.
+        Random seed for the folds and the projection.
     progress : callable
     """
-    places = split_slices(split)
+    images, split, classes = data.plain, data.split, data.classes
     names = [name for name, part in split.parts.items() for _ in part]
-    y = label_codes(images.rows, classes)
     progress("duplicates", 0, 1)
-    duplicates = find_duplicates(images, places, seed)
+    duplicates = find_duplicates(images, data.slices, seed)
     progress("duplicates", 1, 1)
     pairs = tuple(_pairs(images.rows, names, duplicates))
-    doubts = find_doubts(images, y, duplicates.groups, seed, progress)
-    suspects = tuple(_suspects(images.rows, names, classes, doubts))
+    issues = find_label_issues(images, data.y, duplicates.groups, seed, progress)
+    suspects = tuple(_suspects(images.rows, names, classes, issues))
     warnings = (
-        *_about_classes(split, classes),
-        *_about_duplicates(split, pairs),
-        *_about_labels(len(y), suspects, [classes[code] for code in doubts.unchecked]),
+        *_warn_about_classes(split, classes),
+        *_warn_about_duplicates(split, pairs),
+        *_warn_about_labels(len(data.rows), suspects, [classes[i] for i in issues.unchecked]),
     )
     return Findings(warnings, pairs, suspects)
 
@@ -162,8 +157,8 @@ def _non_finite(X: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def _pairs(rows: Sequence[Row], names: Sequence[str], found: Duplicates) -> Iterator[Pair]:
     across = [names[first] != names[second] for first, second in found.pairs]
-    for place in np.lexsort((-found.cosines, np.logical_not(across))):
-        first, second = found.pairs[place]
+    for i in np.lexsort((-found.cosines, np.logical_not(across))):
+        first, second = found.pairs[i]
         yield Pair(
             rows[first].path,
             rows[second].path,
@@ -171,20 +166,20 @@ def _pairs(rows: Sequence[Row], names: Sequence[str], found: Duplicates) -> Iter
             names[second],
             rows[first].label or "",
             rows[second].label or "",
-            round(float(found.cosines[place]), 4),
+            round(float(found.cosines[i]), 4),
             rows[first].digest == rows[second].digest,
         )
 
 
 def _suspects(
-    rows: Sequence[Row], names: Sequence[str], classes: Sequence[str], found: Doubts
+    rows: Sequence[Row], names: Sequence[str], classes: Sequence[str], found: LabelIssues
 ) -> Iterator[Suspect]:
-    columns = (found.places, found.likely, found.label_probability, found.likely_probability)
-    for place, likely, own, other in zip(*columns, strict=True):
-        row = rows[place]
+    columns = (found.rows, found.likely, found.label_probability, found.likely_probability)
+    for i, likely, own, other in zip(*columns, strict=True):
+        row = rows[i]
         yield Suspect(
             row.path,
-            names[place],
+            names[i],
             row.label or "",
             classes[likely],
             round(float(own), 4),
@@ -192,25 +187,25 @@ def _suspects(
         )
 
 
-def _about_classes(split: Split, classes: Sequence[str]) -> Iterator[str]:
+def _warn_about_classes(split: Split, classes: Sequence[str]) -> Iterator[str]:
     counts = {name: Counter(row.label for row in part) for name, part in split.parts.items()}
     few = [(name, counts["train"][name]) for name in classes if counts["train"][name] < FEW]
     if few:
         shown = ", ".join(f"{name} ({count})" for name, count in few[:_SHOWN])
         yield (
             f"{len(few)} of {len(classes)} classes have fewer than {FEW} images to train on: {shown}"
-            f"{_more(few)}; add some, or expect little of them."
+            f"{_more(few)}; add images, or expect low accuracy for them."
         )
     for part in split.parts:
-        absent = [name for name in classes if not counts[part][name]]
-        if absent:
+        missing = [name for name in classes if not counts[part][name]]
+        if missing:
             yield (
-                f"{part} has no image of {len(absent)} of {len(classes)} classes: {', '.join(absent[:_SHOWN])}"
-                f"{_more(absent)}; its figures say nothing of them."
+                f"{part} has no images of {len(missing)} of {len(classes)} classes: {', '.join(missing[:_SHOWN])}"
+                f"{_more(missing)}; its scores do not cover them."
             )
 
 
-def _about_duplicates(split: Split, pairs: Sequence[Pair]) -> Iterator[str]:
+def _warn_about_duplicates(split: Split, pairs: Sequence[Pair]) -> Iterator[str]:
     for name in split.parts:
         if name == "train":
             continue
@@ -221,30 +216,30 @@ def _about_duplicates(split: Split, pairs: Sequence[Pair]) -> Iterator[str]:
         same = {p.first if p.first_split == name else p.second for p in leaked if p.identical}
         if inside:
             yield (
-                f"{len(inside)} of {len(split.parts[name])} images in {name} are nearly the same as one in train "
-                f"({len(same)} of them byte for byte): its figures will be too good. "
-                f"One is {leaked[0].second} and {leaked[0].first}."
+                f"{len(inside)} of {len(split.parts[name])} images in {name} are near-duplicates of images in train "
+                f"({len(same)} of them identical files): its scores are optimistic. "
+                f"Example: {leaked[0].second} and {leaked[0].first}."
             )
-    quarrels = [pair for pair in pairs if pair.first_label != pair.second_label]
-    if quarrels:
+    differ = [pair for pair in pairs if pair.first_label != pair.second_label]
+    if differ:
         yield (
-            f"{len(quarrels)} pairs of nearly the same image have different labels, one of them "
-            f"{quarrels[0].first} ({quarrels[0].first_label}) and {quarrels[0].second} ({quarrels[0].second_label})."
+            f"{len(differ)} pairs of near-duplicates have different labels. Example: "
+            f"{differ[0].first} ({differ[0].first_label}) and {differ[0].second} ({differ[0].second_label})."
         )
 
 
-def _about_labels(
+def _warn_about_labels(
     images: int, suspects: Sequence[Suspect], unchecked: Sequence[str]
 ) -> Iterator[str]:
     if suspects:
         first = suspects[0]
         yield (
-            f"{len(suspects)} of {images} labels are probably wrong, first of all that of {first.path}: "
-            f"it says {first.label} and looks like {first.likely}."
+            f"{len(suspects)} of {images} labels look wrong. Most suspicious: {first.path} "
+            f"(labelled {first.label}, predicted {first.likely})."
         )
     if unchecked:
         yield (
-            f"Labels of {len(unchecked)} classes were not checked, having fewer than {FOLDS} different images: "
+            f"Labels of {len(unchecked)} classes were not checked (fewer than {FOLDS} different images): "
             f"{', '.join(unchecked[:_SHOWN])}{_more(unchecked)}."
         )
 

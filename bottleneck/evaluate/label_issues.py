@@ -1,4 +1,4 @@
-"""Labels that are probably wrong."""
+"""Label issues: images whose label looks wrong."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -13,45 +13,45 @@ from bottleneck.heads.contract import Sample
 from bottleneck.heads.registry import complete_params, find_head
 from bottleneck.heads.scaling import slices
 
-# As many as are common; each image is judged by a head fitted on four fifths of the others.
+# A common number; each image is predicted by a head fitted on four fifths of the images.
 FOLDS = 5
 
-# Images on which the strength of the regularisation is chosen, once for all folds: with more, choosing
-# costs more than the folds.
+# Images for choosing the regularisation, once for all folds: with more, the choice would take longer
+# than the folds.
 _CHOOSING = 5000
 
 
 @dataclass(frozen=True)
-class Doubts:
-    """What heads that have not seen an image say of its label.
+class LabelIssues:
+    """Images whose label differs from the prediction of heads fitted without them.
 
     Attributes
     ----------
-    places : ndarray of int64, shape (m,)
-        Images whose label is probably wrong, the surest first.
+    rows : ndarray of int64, shape (m,)
+        Images whose label looks wrong, the most suspicious first.
     likely : ndarray of int64, shape (m,)
-        The class that each seems to belong to.
+        Predicted class of each.
     label_probability, likely_probability : ndarray of float32, shape (m,)
-        Of the class it is said to be, and of the other.
+        Probabilities of the label and of the predicted class.
     unchecked : tuple of int
-        Classes of fewer than five images, of which nothing can be told.
+        Classes that cannot be checked, because they have fewer than five different images.
     """
 
-    places: NDArray[np.int64]
+    rows: NDArray[np.int64]
     likely: NDArray[np.int64]
     label_probability: NDArray[np.float32]
     likely_probability: NDArray[np.float32]
     unchecked: tuple[int, ...]
 
 
-def find_doubts(
+def find_label_issues(
     images: Located,
     y: NDArray[np.int64],
     groups: NDArray[np.int64],
     seed: int,
     progress: Progress,
-) -> Doubts:
-    """Look for wrong labels with the logistic head.
+) -> LabelIssues:
+    """Find labels that look wrong, with the logistic head.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ def find_doubts(
     y : ndarray of int64, shape (n,)
         Their labels.
     groups : ndarray of int64, shape (n,)
-        Images of a group (duplicates) are on the same side of each fold.
+        Images of a group (duplicates) stay in the same fold.
     seed : int
-        Of the folds.
+        Random seed for the folds.
     progress : callable
     """
     classes = int(y.max()) + 1
@@ -71,21 +71,21 @@ def find_doubts(
     if len(np.unique(y[checked])) < 2:
         nothing = np.empty(0, np.int64)
         empty = np.empty(0, np.float32)
-        return Doubts(nothing, nothing, empty, empty, tuple(np.unique(y).tolist()))
+        return LabelIssues(nothing, nothing, empty, empty, tuple(np.unique(y).tolist()))
     taken = images.take(checked)
     parts = slices(len(checked), taken.shape)
     X = np.concatenate([pool_maps(taken.gather(part).X) for part in parts])
     probabilities = out_of_fold(X, y[checked], groups[checked], classes, seed, progress)
-    doubts = confident_learning(y[checked], probabilities)
-    return dataclasses.replace(doubts, places=checked[doubts.places], unchecked=unchecked)
+    issues = confident_learning(y[checked], probabilities)
+    return dataclasses.replace(issues, rows=checked[issues.rows], unchecked=unchecked)
 
 
-def confident_learning(y: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Doubts:
-    """Compare labels with the probabilities of heads that have not seen them.
+def confident_learning(y: NDArray[np.int64], probabilities: NDArray[np.float32]) -> LabelIssues:
+    """Compare labels with out-of-fold probabilities.
 
-    An image counts as one of a class if that class is as probable as it is, on average, for the
-    images labelled so; of several such classes, of the most probable. Where that is not its label,
-    the label is in doubt.
+    An image counts as a member of a class if its probability of that class is at least the average over
+    the images with that label; if several classes qualify, it is the most probable of them. If that is
+    not the label of the image, the label is an issue.
 
     Parameters
     ----------
@@ -102,22 +102,22 @@ def confident_learning(y: NDArray[np.int64], probabilities: NDArray[np.float32])
     >>> import numpy as np
     >>> y = np.array([0, 0, 0, 1, 1, 1])
     >>> p = np.array([0.9, 0.8, 0.1, 0.1, 0.2, 0.3])  # of class 0; the third image looks like a 1
-    >>> confident_learning(y, np.stack([p, 1 - p], axis=1)).places
+    >>> confident_learning(y, np.stack([p, 1 - p], axis=1)).rows
     array([2])
     """
     n, classes = probabilities.shape
-    rows = np.arange(n)
-    own = probabilities[rows, y]
+    own = probabilities[np.arange(n), y]
     labelled = np.bincount(y, minlength=classes)
     with np.errstate(invalid="ignore"):
-        usual = np.bincount(y, own, minlength=classes) / labelled
-    confident = np.where(probabilities >= usual, probabilities, -1)  # never, where nothing is usual
+        threshold = np.bincount(y, own, minlength=classes) / labelled
+    # a class without images has no threshold (NaN), and never qualifies
+    confident = np.where(probabilities >= threshold, probabilities, -1)
     likely = confident.argmax(axis=1)
-    doubtful = np.flatnonzero((confident.max(axis=1) >= 0) & (likely != y))
-    other = probabilities[doubtful, likely[doubtful]]
-    order = np.argsort(own[doubtful] - other, kind="stable")
-    places = doubtful[order]
-    return Doubts(places, likely[places], own[places], other[order], ())
+    suspicious = np.flatnonzero((confident.max(axis=1) >= 0) & (likely != y))
+    other = probabilities[suspicious, likely[suspicious]]
+    order = np.argsort(own[suspicious] - other, kind="stable")
+    found = suspicious[order]
+    return LabelIssues(found, likely[found], own[found], other[order], ())
 
 
 def out_of_fold(
@@ -128,7 +128,7 @@ def out_of_fold(
     seed: int,
     progress: Progress,
 ) -> NDArray[np.float32]:
-    """Give probabilities of each image from a logistic head that was fitted without it.
+    """Predict the probabilities of each image with a logistic head fitted without it.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def out_of_fold(
                 Sample(X[train[some]], codes[some]), val, len(there), seed, params
             ).chosen
             params = complete_params(kind, {"C": chosen["C"]})
-        val = Sample(X[held[:1]], np.zeros(1, np.int64))  # nothing is left to choose
+        val = Sample(X[held[:1]], np.zeros(1, np.int64))  # no choice is left
         head = kind.fit(Sample(X[train], codes), val, len(there), seed, params)
         probabilities[np.ix_(held, there)] = head.predict_proba(X[held])
     progress("labels", FOLDS, FOLDS)
