@@ -22,8 +22,9 @@ from benchmarks.pictures import write_photographs
 from benchmarks.timing import alternate
 from bottleneck.extraction.cluster import Cluster, outline
 from bottleneck.extraction.conveyor import Settings
-from bottleneck.extraction.engine import choose
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.request import make_request
+from bottleneck.extraction.spec import FeatureSpec
 
 WORKERS, ROUNDS = (1, 3), 4
 
@@ -118,7 +119,7 @@ def per_worker(folder: Path, size: int) -> None:
         Client(local, set_as_default=False) as client,
     ):
         there = time.perf_counter()
-        wanted = choose("inception_v3", "random", image_size=size)
+        wanted = make_request(FeatureSpec("inception_v3", "random", image_size=size))
         outline(Cluster(client, "one"), wanted, wanted.taps, Settings(), folder)
         built = time.perf_counter()
     print(f"\nA worker: {there - started:.1f} s to start, {built - there:.1f} s to build the base")

@@ -23,12 +23,15 @@ from bottleneck.bases.backend import load_keras
 from bottleneck.bases.registry import find_base
 from bottleneck.bases.weights import build_with_weights, find_weights
 from bottleneck.extraction.conveyor import Settings, run_task
-from bottleneck.extraction.engine import BATCH_SIZE, EngineName, choose, start_engine
-from bottleneck.extraction.openvino_engine import SETTINGS, convert, load_openvino
+from bottleneck.extraction.engines.openvino_engine import SETTINGS, convert, load_openvino
+from bottleneck.extraction.engines.protocol import BATCH_SIZE, EngineName
+from bottleneck.extraction.engines.start import start_engine
 from bottleneck.extraction.plan import Target, Task, missing_items
 from bottleneck.extraction.progress import no_progress
+from bottleneck.extraction.request import make_request
 from bottleneck.extraction.scan import recall
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.spec import FeatureSpec
+from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.images.source import read_source
 
 Job = Callable[[], None]
@@ -50,8 +53,10 @@ class Setup:
 
 def conveyor(setup: Setup, engine: EngineName, **options: Any) -> Job:
     """List, read, hash, decode, run and seal, with a network that is built already."""
-    wanted = choose("inception_v3", setup.weights, image_size=setup.size, **options)
-    network = wanted.build()
+    wanted = make_request(
+        FeatureSpec("inception_v3", setup.weights, image_size=setup.size, **options)
+    )
+    network = wanted.build_network()
     runner = start_engine(network, engine, BATCH_SIZE)
     targets = [
         Target(recipe, range(1), held={}) for recipe in wanted.recipes(network.weights_digest)
@@ -76,7 +81,7 @@ def conveyor(setup: Setup, engine: EngineName, **options: Any) -> Job:
                 targets=targets,
                 start=lambda: runner,
                 settings=settings,
-                tally=Tally(),
+                tally=ExtractionStatistics(),
                 done=lambda _: None,
             )
 
@@ -86,7 +91,11 @@ def conveyor(setup: Setup, engine: EngineName, **options: Any) -> Job:
 def synthetic(setup: Setup, count: int) -> Job:
     """OpenVINO's own rate: as many pictures, there already, through its own queue."""
     openvino = load_openvino()
-    model = convert(choose("inception_v3", setup.weights, image_size=setup.size).build())
+    model = convert(
+        make_request(
+            FeatureSpec("inception_v3", setup.weights, image_size=setup.size)
+        ).build_network()
+    )
     shape = (BATCH_SIZE, setup.size, setup.size, 3)
     model.reshape(list(shape))
     queue = openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", SETTINGS))

@@ -19,7 +19,7 @@ from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.rows import Coded, Rows, find_paths
 from bottleneck.cache.shard import write_shard
 from bottleneck.cache.survey import survey
-from bottleneck.extraction.engine import BATCH_SIZE
+from bottleneck.extraction.engines.protocol import BATCH_SIZE
 from bottleneck.extraction.plan import Target, missing_items, plan_tasks, rows_per_task
 
 ROWS = 10_000_000

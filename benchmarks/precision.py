@@ -24,15 +24,11 @@ from benchmarks.pictures import write_photographs
 from benchmarks.timing import alternate
 from bottleneck.cache.recipe import PRECISIONS, Precision
 from bottleneck.cache.store import FeatureCache
-from bottleneck.extraction.engine import (
-    BATCH_SIZE,
-    Engine,
-    EngineName,
-    choose_again,
-    start_engine,
-)
+from bottleneck.extraction.engines.openvino_engine import precisions_here
+from bottleneck.extraction.engines.protocol import BATCH_SIZE, Engine, EngineName
+from bottleneck.extraction.engines.start import start_engine
 from bottleneck.extraction.extract import extract
-from bottleneck.extraction.openvino_engine import precisions_here
+from bottleneck.extraction.request import request_from_recipes
 from bottleneck.heads.fit import fit_head
 from bottleneck.runs.metrics import Metrics
 
@@ -75,7 +71,7 @@ def measure(
     extract(pictures, cache, precision=precision, engine=engine, **options)
     (entry,) = FeatureCache(cache).recipe_files
     run = fit_head(cache, "logistic", out=scratch / "runs" / cache.name).run
-    network = choose_again([entry.recipe], entry.weights_path).build()
+    network = request_from_recipes([entry.recipe], entry.weights_path).build()
     return Way(
         precision,
         start_engine(network, engine, BATCH_SIZE),

@@ -126,7 +126,7 @@ def read_quantised(path: Path) -> Quantised:
     from safetensors import SafetensorError, safe_open
     from safetensors.numpy import load
 
-    content = checked(path)
+    content = read_checked(path)
     try:
         with safe_open(path, "np") as file:
             about = json.loads(file.metadata()[FORMAT])
@@ -143,7 +143,7 @@ def read_quantised(path: Path) -> Quantised:
     return Quantised(origin, shape, graph, weights, hashlib.sha256(content).hexdigest())
 
 
-def checked(path: Path) -> bytes:
+def read_checked(path: Path) -> bytes:
     """Read a graph's file and compare its bytes with the digest in its name.
 
     Raises

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.listing import DamagedListingError, read_listing
 from bottleneck.cache.mirror import fetch_shards
-from bottleneck.cache.quantised import checked, quantised_paths
+from bottleneck.cache.quantised import quantised_paths, read_checked
 from bottleneck.cache.recipe import DamagedRecipeError, read_recipe
 from bottleneck.cache.store import FeatureCache
 from bottleneck.cache.survey import survey
@@ -50,7 +50,7 @@ def verify(cache: FeatureCache) -> Verdict:
         damages.append(str(error))
     for path in quantised_paths(cache.path):
         try:
-            checked(path)
+            read_checked(path)
         except BottleneckError as error:
             damages.append(str(error))
     shards = rows = 0

@@ -9,7 +9,7 @@ from bottleneck.bases.base import PreprocessingName
 from bottleneck.bases.network import Pool
 from bottleneck.cache.recipe import Dtype, Precision
 from bottleneck.cli.terminal import set_debug
-from bottleneck.extraction.engine import EngineName
+from bottleneck.extraction.engines.protocol import EngineName
 from bottleneck.images.decode import Fit
 
 _feature = partial(typer.Option, rich_help_panel="What determines a feature")

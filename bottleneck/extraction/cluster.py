@@ -21,7 +21,7 @@ from bottleneck.cache.listing import FILE_NAME as LISTING
 from bottleneck.cache.location import location_of
 from bottleneck.errors import BottleneckError, one_line
 from bottleneck.extraction.conveyor import Settings
-from bottleneck.extraction.engine import Wanted
+from bottleneck.extraction.request import FeatureRequest
 from bottleneck.extraction.scan import digest_of
 from bottleneck.extraction.worker import (
     Outline,
@@ -287,7 +287,7 @@ def joblib_on(cluster: Cluster | None, place: str) -> Iterator[None]:
 
 
 def outline(
-    cluster: Cluster, wanted: Wanted, taps: tuple[str, ...], settings: Settings, cache: Path
+    cluster: Cluster, wanted: FeatureRequest, taps: tuple[str, ...], settings: Settings, cache: Path
 ) -> Outline:
     """Have the workers build the base, and take the word of the first. Nothing is loaded here.
 

@@ -22,11 +22,17 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.recipe import PLAIN
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.engine import BATCH_SIZE, ENGINES, Engine, EngineName, openvino_installed
+from bottleneck.extraction.engines.protocol import (
+    BATCH_SIZE,
+    ENGINES,
+    Engine,
+    EngineName,
+    openvino_installed,
+)
 from bottleneck.extraction.plan import Item, Target, Task
 from bottleneck.extraction.scan import digest_of
 from bottleneck.extraction.sealer import Key, Sealer
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.images.augment import make_view, parse_augmentation
 from bottleneck.images.decode import MAX_PIXELS, UnreadableImageError, decode, pixel_limit
 from bottleneck.images.place import Place, open_place
@@ -43,7 +49,7 @@ class Settings:
     Attributes
     ----------
     batch_size : int or None
-        Images to a batch; None for what suits the device, see `bottleneck.extraction.engine.start_engine`.
+        Images to a batch; None for what suits the device, see `bottleneck.extraction.engines.start.start_engine`.
     workers : int
         Pictures decoded at the same time; more than that are read.
     max_pixels : int
@@ -51,7 +57,7 @@ class Settings:
     seal_seconds : float
         A shard is sealed at least this often.
     engine : {"auto", "keras", "openvino"}
-        What runs the base, see `bottleneck.extraction.engine.start_engine`.
+        What runs the base, see `bottleneck.extraction.engines.start.start_engine`.
 
     Raises
     ------
@@ -89,7 +95,7 @@ def run_task(
     targets: Sequence[Target],
     start: Callable[[], Engine],
     settings: Settings,
-    tally: Tally,
+    tally: ExtractionStatistics,
     done: Callable[[int], None],
 ) -> None:
     """Compute features of a task's images and seal them into shards.
@@ -110,7 +116,7 @@ def run_task(
     start : callable
         Gives what runs the base; called when there is a picture for it.
     settings : Settings
-    tally : Tally
+    tally : ExtractionStatistics
         Added to as the work proceeds, so that it is right after an interruption too.
     done : callable
         Called with the number of views that are through, after each batch.
@@ -148,7 +154,7 @@ def _run_batches(
     views: Iterator[tuple[Key, _Square]],
     engine: Engine,
     sealer: Sealer,
-    tally: Tally,
+    tally: ExtractionStatistics,
     done: Callable[[int], None],
 ) -> None:
     """Run batches through the base, as many at once as the engine takes."""
@@ -225,7 +231,7 @@ def _views_ahead(
     place: Place,
     targets: Sequence[Target],
     settings: Settings,
-    tally: Tally,
+    tally: ExtractionStatistics,
     done: Callable[[int], None],
 ) -> Iterator[tuple[Key, _Square]]:
     """Yield what there is to compute of the task, in its order, while threads prepare what follows."""

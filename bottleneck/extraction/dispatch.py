@@ -32,11 +32,12 @@ from bottleneck.extraction.cluster import (
     unset,
 )
 from bottleneck.extraction.conveyor import Settings
-from bottleneck.extraction.engine import BATCH_SIZE, Wanted
+from bottleneck.extraction.engines.protocol import BATCH_SIZE
 from bottleneck.extraction.plan import Missing, Target, Task, plan_tasks, rows_per_task
 from bottleneck.extraction.progress import Progress
+from bottleneck.extraction.request import FeatureRequest
 from bottleneck.extraction.roll import BETWEEN_LOOKS, Roll
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.extraction.worker import (
     Done,
     Job,
@@ -62,10 +63,10 @@ def compute(
     root: str,
     cache: Path,
     targets: Sequence[Target],
-    wanted: Wanted,
+    wanted: FeatureRequest,
     outline: Outline,
     settings: Settings,
-    tally: Tally,
+    tally: ExtractionStatistics,
     progress: Progress,
 ) -> None:
     """Have workers compute features of images and seal them into shards.
@@ -78,11 +79,11 @@ def compute(
         What their paths start from.
     cache : Path
     targets : sequence of Target
-    wanted : Wanted
+    wanted : FeatureRequest
     outline : Outline
         Of the base, up to the taps of the targets.
     settings : Settings
-    tally : Tally
+    tally : ExtractionStatistics
         Added to as tasks come to their end.
     progress : Progress
 
@@ -171,7 +172,7 @@ class _Sending:
         tasks: Sequence[Task],
         cache: Path,
         targets: Sequence[Target],
-        tally: Tally,
+        tally: ExtractionStatistics,
     ) -> None:
         self._cluster, self._job, self._tasks, self._cache = cluster, job, tasks, cache
         self._targets, self._tally = targets, tally

@@ -23,12 +23,14 @@ from bottleneck.cache.recipe import PLAIN, Dtype, Precision
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.cluster import connect, refuse_blind
 from bottleneck.extraction.conveyor import SEAL_SECONDS, Settings
-from bottleneck.extraction.engine import BATCH_SIZE, EngineName, choose
-from bottleneck.extraction.fill import Filled, fill
+from bottleneck.extraction.engines.protocol import BATCH_SIZE, EngineName
+from bottleneck.extraction.missing import Filled, compute_missing
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.extraction.report import ExtractReport, Stages
+from bottleneck.extraction.request import make_request
 from bottleneck.extraction.scan import hash_unread, recall
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.spec import FeatureSpec
+from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.images.decode import MAX_PIXELS, Fit
 from bottleneck.images.source import ImageSet, read_source
 from bottleneck.remote import REQUESTS, is_url
@@ -158,20 +160,22 @@ def extract(
         seal_seconds=seal_seconds,
         engine=engine,
     )
-    wanted = choose(
-        base,
-        weights,
-        preprocessing=preprocessing,
-        taps=tap,
-        drop_blocks=drop_blocks,
-        pool=pool,
-        image_size=image_size,
-        fit=fit,
-        precision=precision,
-        dtype=dtype,
-        augmentation=augment,
-        views=views,
-        seed=seed,
+    wanted = make_request(
+        FeatureSpec(
+            base,
+            weights,
+            preprocessing=preprocessing,
+            tap=tap,
+            drop_blocks=drop_blocks,
+            pool=pool,
+            image_size=image_size,
+            resize=fit,
+            precision=precision,
+            dtype=dtype,
+            augment=augment,
+            views=views,
+            seed=seed,
+        )
     )
     with _paused_collection():
         found = read_source(
@@ -184,7 +188,7 @@ def extract(
         )
     if found.ignored:
         _log.info("Passed over files that are not pictures: %s", ", ".join(found.ignored))
-    tally = Tally()
+    tally = ExtractionStatistics()
     with connect(cluster) as workers_of, writer_lock(place):
         known = _known(place)
         _tell_of_another_set(place, known, found)
@@ -201,7 +205,9 @@ def extract(
             )
         del found  # the listing says all of it again
         try:
-            filled = fill(place, listing, wanted, settings, tally, progress, cluster=workers_of)
+            filled = compute_missing(
+                place, listing, wanted, settings, tally, progress, cluster=workers_of
+            )
         except BottleneckError:
             raise  # it says itself what is kept
         except (
@@ -263,7 +269,9 @@ def _tell_of_failures(listing: Listing) -> None:
         _log.warning("… and %d more (%s)", len(failed) - _SHOWN_FAILURES, counted)
 
 
-def _report(cache: Path, filled: Filled, views: int, tally: Tally, seconds: float) -> ExtractReport:
+def _report(
+    cache: Path, filled: Filled, views: int, tally: ExtractionStatistics, seconds: float
+) -> ExtractReport:
     listing = filled.listing
     return ExtractReport(
         cache=name_of(cache),

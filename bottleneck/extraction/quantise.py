@@ -18,8 +18,8 @@ from bottleneck.cache.atomic import write_atomically
 from bottleneck.cache.listing import Listing
 from bottleneck.cache.quantised import (
     Origin,
-    checked,
     quantised_for,
+    read_checked,
     read_quantised,
     write_quantised,
 )
@@ -27,14 +27,15 @@ from bottleneck.cache.recipe import QUANTISED
 from bottleneck.cache.rows import Row, Rows
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings
-from bottleneck.extraction.engine import Wanted, refuse_keras
-from bottleneck.extraction.openvino_engine import (
+from bottleneck.extraction.engines.openvino_engine import (
+    check_precision,
     convert,
     load_nncf,
     load_openvino,
-    refuse_lacking,
 )
+from bottleneck.extraction.engines.start import check_engine_for_int8
 from bottleneck.extraction.progress import Progress
+from bottleneck.extraction.request import FeatureRequest
 from bottleneck.images.decode import UnreadableImageError, decode, pixel_limit
 from bottleneck.images.place import open_place
 
@@ -49,8 +50,8 @@ _NAME = 60
 
 
 def with_quantised(
-    cache: Path, listing: Listing, wanted: Wanted, settings: Settings, progress: Progress
-) -> Wanted:
+    cache: Path, listing: Listing, wanted: FeatureRequest, settings: Settings, progress: Progress
+) -> FeatureRequest:
     """Put in place of float32 weights the graph that a cache has of them; where it has none, make it.
 
     Only for who holds the writer's lock. Killed at any instant, it leaves a whole graph or none.
@@ -60,7 +61,7 @@ def with_quantised(
     cache : Path
     listing : Listing
         Pictures to calibrate on.
-    wanted : Wanted
+    wanted : FeatureRequest
         Of precision int8. Where its weights are a graph already, the cache gets a copy of it.
     settings : Settings
     progress : Progress
@@ -70,15 +71,15 @@ def with_quantised(
     BottleneckError
         Keras is to run it, the processor or a package lacks, no picture can be used, or a graph is damaged.
     """
-    refuse_keras(settings.engine)
-    refuse_lacking("int8")
+    check_engine_for_int8(settings.engine)
+    check_precision("int8")
     if wanted.quantised:
-        wanted.build()  # or it is none of this base up to this tap
+        wanted.read_graph()  # raises if it is a graph of another base or tap
         given = Path(wanted.weights.name)
         own = cache.absolute() / QUANTISED / given.name
         if not own.exists():
             own.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(own, checked(given))
+            write_atomically(own, read_checked(given))
         return _instead(wanted, own)
     (tap,) = wanted.taps
     asked = (wanted.base.name, tap, wanted.pool, wanted.image_size)
@@ -109,12 +110,12 @@ def with_quantised(
     return _instead(wanted, path)
 
 
-def _instead(wanted: Wanted, path: Path) -> Wanted:
+def _instead(wanted: FeatureRequest, path: Path) -> FeatureRequest:
     return dataclasses.replace(wanted, weights=find_weights(path))
 
 
 def calibration_pictures(
-    listing: Listing, wanted: Wanted, settings: Settings
+    listing: Listing, wanted: FeatureRequest, settings: Settings
 ) -> list[NDArray[np.uint8]]:
     """Decode pictures spread over a listing: of those to train on, where it says which these are.
 
@@ -132,7 +133,7 @@ def calibration_pictures(
         for row in _spread(rows):
             with contextlib.suppress(UnreadableImageError):
                 data = place.read(row.path)
-                pictures.append(decode(data, wanted.image_size, wanted.fit, settings.max_pixels))
+                pictures.append(decode(data, wanted.image_size, wanted.resize, settings.max_pixels))
             if len(pictures) == CALIBRATED_ON:
                 break
     if not pictures:

@@ -20,11 +20,11 @@ from bottleneck.cache.store import FeatureCache
 from bottleneck.cache.survey import survey
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings
-from bottleneck.extraction.engine import choose_again
-from bottleneck.extraction.fill import fill
+from bottleneck.extraction.missing import compute_missing
 from bottleneck.extraction.plan import Target, missing_items
 from bottleneck.extraction.progress import Progress, no_progress
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.request import request_from_recipes
+from bottleneck.extraction.statistics import ExtractionStatistics
 
 _log = logging.getLogger("bottleneck")
 
@@ -80,11 +80,11 @@ def repair(
             if not found.damaged and not missing_items(listing.ok, [target]):
                 computed[entry.recipe.id] = 0
                 continue
-            wanted = choose_again(
+            wanted = request_from_recipes(
                 [entry.recipe], entry.weights_path if weights is None else weights, entry.views
             )
-            tally = Tally()
-            listing = fill(
+            tally = ExtractionStatistics()
+            listing = compute_missing(
                 store.path, listing, wanted, Settings(), tally, progress, expected=entry.recipe
             ).listing
             computed[entry.recipe.id] = tally.computed

@@ -14,7 +14,7 @@ from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.shard import write_shard
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.plan import Target, rows_per_task
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.statistics import ExtractionStatistics
 
 _Stored = NDArray[np.float32] | NDArray[np.float16]
 
@@ -36,7 +36,7 @@ class Sealer:
         targets: Sequence[Target],
         taps: tuple[str, ...],
         seconds: float,
-        tally: Tally,
+        tally: ExtractionStatistics,
     ) -> None:
         self._folder, self._targets, self._taps = features, targets, taps
         self._seconds, self._tally = seconds, tally

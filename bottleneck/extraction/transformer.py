@@ -19,12 +19,13 @@ from bottleneck.cache.recipe import Dtype, Precision
 from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings
-from bottleneck.extraction.engine import Wanted, choose
-from bottleneck.extraction.fill import Filled, fill, find_targets, readable_recipes
+from bottleneck.extraction.missing import Filled, compute_missing, find_targets, readable_recipes
 from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import no_progress
+from bottleneck.extraction.request import FeatureRequest, make_request
 from bottleneck.extraction.scan import digest_of, scan
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.spec import FeatureSpec
+from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.images.decode import Fit
 from bottleneck.images.ppm import as_ppm, is_pixels
 from bottleneck.images.source import ImageFile, ImageSet
@@ -155,7 +156,9 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         settings = Settings(self.batch_size, threads)
         with writer_lock(cache, patience=_PATIENCE), tempfile.TemporaryDirectory() as scratch:
             listing, whole = _list(X, cache, wanted, Path(scratch), threads)
-            filled = fill(cache, listing, wanted, settings, Tally(), no_progress)
+            filled = compute_missing(
+                cache, listing, wanted, settings, ExtractionStatistics(), no_progress
+            )
             if whole is not None:
                 known = {row.path: row for row in (*whole.rows, *filled.listing.rows)}
                 write_listing(cache, Listing(whole.root, tuple(known.values())))
@@ -163,23 +166,25 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         found = locate(cache, filled.recipes, rows, ()).gather(slice(None))
         return found.X.reshape(len(rows), -1)
 
-    def _wanted(self) -> Wanted:
-        return choose(
-            self.base,
-            self.weights,
-            preprocessing=self.preprocessing,
-            taps=self.tap,
-            pool=self.pool,
-            image_size=self.image_size,
-            fit=self.resize,
-            precision=self.precision,
-            dtype=self.dtype,
-            seed=self.seed,
+    def _wanted(self) -> FeatureRequest:
+        return make_request(
+            FeatureSpec(
+                self.base,
+                self.weights,
+                preprocessing=self.preprocessing,
+                tap=self.tap,
+                pool=self.pool,
+                image_size=self.image_size,
+                resize=self.resize,
+                precision=self.precision,
+                dtype=self.dtype,
+                seed=self.seed,
+            )
         )
 
 
 def _list(
-    X: Any, cache: Path, wanted: Wanted, scratch: Path, threads: int
+    X: Any, cache: Path, wanted: FeatureRequest, scratch: Path, threads: int
 ) -> tuple[Listing, Listing | None]:
     """List pictures, and give the listing they are to be added to, if any."""
     if len(X) == 0:
@@ -202,7 +207,7 @@ def _list(
     contents = [_ppm(x) for x in X]
     rows = [Row(f"{digest}.ppm", digest) for digest in map(digest_of, contents)]
     # only what has to be computed is written, for the conveyor to read
-    digest = wanted.recognise(readable_recipes(cache))
+    digest = wanted.find_digest(readable_recipes(cache))
     targets = None if digest is None else find_targets(cache, wanted.recipes(digest), 0)[0]
     missing = (
         {row.digest for row in rows}

@@ -20,25 +20,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bottleneck.bases.network import Network
 from bottleneck.bases.weights import find_weights
 from bottleneck.cache.atomic import TEMPORARY
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.mirror import local_folder, send_shards
-from bottleneck.cache.quantised import Quantised
 from bottleneck.cache.recipe import QUANTISED, Recipe
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings, run_task
-from bottleneck.extraction.engine import (
-    Engine,
-    EngineName,
-    Wanted,
-    refuse_other_weights,
-    start_engine,
-)
+from bottleneck.extraction.engines.protocol import BuiltBase, Engine, EngineName
+from bottleneck.extraction.engines.start import start_engine
 from bottleneck.extraction.plan import Target, Task
+from bottleneck.extraction.request import FeatureRequest, check_weights
 from bottleneck.extraction.scan import digest_of
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.place import open_place
 from bottleneck.remote import GoneError, Object, Remote, RemoteError, is_url
@@ -111,7 +105,7 @@ class Sight:
 class Job:
     """What the tasks of an extraction have in common."""
 
-    wanted: Wanted
+    wanted: FeatureRequest
     outline: Outline
     targets: tuple[Target, ...]
     cache: str
@@ -128,7 +122,7 @@ class Done:
     Attributes
     ----------
     worker : str
-    tally : Tally
+    tally : ExtractionStatistics
     whole : bool
         Whether that was all of it.
     sent : dict of str to Object
@@ -136,7 +130,7 @@ class Done:
     """
 
     worker: str
-    tally: Tally
+    tally: ExtractionStatistics
     whole: bool
     sent: Mapping[str, Object] = field(default_factory=dict)
 
@@ -273,7 +267,7 @@ _one_at_a_time = threading.Lock()
 
 
 def build_outline(
-    wanted: Wanted, taps: tuple[str, ...], settings: Settings, shares: int, cache: str
+    wanted: FeatureRequest, taps: tuple[str, ...], settings: Settings, shares: int, cache: str
 ) -> Outline:
     """Build the base, which is kept for the tasks to come, and tell what it is like."""
     from bottleneck.bases.backend import load_keras
@@ -294,9 +288,7 @@ def build_outline(
 
 
 @lru_cache(maxsize=1)
-def _batch_seconds(
-    network: Network | Quantised, name: EngineName, batch_size: int, image_size: int
-) -> float:
+def _batch_seconds(network: BuiltBase, name: EngineName, batch_size: int, image_size: int) -> float:
     engine = start_engine(network, name, batch_size)
     pixels = np.zeros((batch_size, image_size, image_size, 3), np.uint8)
     engine.features(pixels)
@@ -322,7 +314,7 @@ def run_here(job: Job, number: int, task: Task, held: list[dict[int, Digests]]) 
 def _run_here(
     worker: "Worker", job: Job, number: int, task: Task, held: list[dict[int, Digests]]
 ) -> Done:
-    name, tally, mark = str(worker.name), Tally(), job.sight.mark
+    name, tally, mark = str(worker.name), ExtractionStatistics(), job.sight.mark
     between = _BETWEEN_REQUESTS if is_url(mark) else _BETWEEN_SIGNS
     with _one_at_a_time:
         if not is_marked(mark):
@@ -398,7 +390,7 @@ def _engine(job: Job, worker: str) -> Engine:
 
     network = _build(job.wanted, job.outline.taps, job.cache)
     recipe: Recipe = job.targets[0].recipe
-    refuse_other_weights(network.weights_digest, recipe, job.wanted.weights)
+    check_weights(network.weights_digest, recipe, job.wanted.weights)
     engine = start_engine(network, job.settings.engine, job.settings.batch_size)
     here, there = (
         (engine.name, load_keras().backend.backend()),
@@ -412,7 +404,7 @@ def _engine(job: Job, worker: str) -> Engine:
     return engine
 
 
-def _build(wanted: Wanted, taps: tuple[str, ...], cache: str) -> Network | Quantised:
+def _build(wanted: FeatureRequest, taps: tuple[str, ...], cache: str) -> BuiltBase:
     if wanted.quantised and is_url(cache):
         graph = _graph_here(cache, Path(wanted.weights.name).name)
         wanted = dataclasses.replace(wanted, weights=find_weights(graph))

@@ -7,11 +7,11 @@ from bottleneck.cache.listing import Listing
 from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import Recipe
 from bottleneck.extraction import conveyor
-from bottleneck.extraction.engine import Wanted
-from bottleneck.extraction.fill import fill, find_targets
+from bottleneck.extraction.missing import compute_missing, find_targets
 from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import Progress
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.request import FeatureRequest
+from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.finetuning.inputs import CachedInputs, ImageInputs, Inputs, TrainingData
 from bottleneck.finetuning.prepare import PreparedRun
 from bottleneck.heads.data import label_codes, split_slices
@@ -64,7 +64,15 @@ def load_training_data(
         if missing_share(prepared, cut):
             listing = Listing(prepared.listing.root, rows)
             with writer_lock(prepared.cache):
-                fill(prepared.cache, listing, wanted, decoding, Tally(), progress, expected=recipe)
+                compute_missing(
+                    prepared.cache,
+                    listing,
+                    wanted,
+                    decoding,
+                    ExtractionStatistics(),
+                    progress,
+                    expected=recipe,
+                )
         views = range(settings.views + 1)
         found = locate(prepared.cache, [recipe], rows, classes, views)
         inputs = CachedInputs(found.by_view(len(views)))
@@ -73,7 +81,7 @@ def load_training_data(
     )
 
 
-def _wanted_at(prepared: PreparedRun, cut: str) -> Wanted:
+def _wanted_at(prepared: PreparedRun, cut: str) -> FeatureRequest:
     settings = prepared.settings
     return dataclasses.replace(
         prepared.wanted,
@@ -86,5 +94,5 @@ def _wanted_at(prepared: PreparedRun, cut: str) -> Wanted:
     )
 
 
-def _recipe_of(prepared: PreparedRun, wanted: Wanted) -> Recipe:
+def _recipe_of(prepared: PreparedRun, wanted: FeatureRequest) -> Recipe:
     return wanted.recipes(prepared.recipe.weights_digest)[0]

@@ -10,13 +10,13 @@ from bottleneck.cache.listing import Listing
 from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.store import FeatureCache
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.engine import (
-    Wanted,
-    choose_known,
-    refuse_other_weights,
-    refuse_quantised,
-)
 from bottleneck.extraction.progress import Progress
+from bottleneck.extraction.request import (
+    FeatureRequest,
+    check_not_quantised,
+    check_weights,
+    request_from_run,
+)
 from bottleneck.finetuning.graph import Graph, Unfrozen, build_graph, unfreeze
 from bottleneck.finetuning.settings import Settings
 from bottleneck.finetuning.stages import Stage, auto_stages
@@ -41,7 +41,7 @@ class PreparedRun:
     cache : Path
     listing : Listing
     split : Split
-    wanted : Wanted
+    wanted : FeatureRequest
         Base, weights and image size.
     head : Head
         The head of the graph before training: the run's own, or a replacement.
@@ -60,7 +60,7 @@ class PreparedRun:
     cache: Path
     listing: Listing
     split: Split
-    wanted: Wanted
+    wanted: FeatureRequest
     head: Head
     started_from: str
     graph: Graph
@@ -109,11 +109,11 @@ def prepare_run(
             "one of them with: bottleneck fit-head --recipe ID"
         )
     recipe = run.recipes[0].of_view(0)
-    refuse_quantised(recipe, "fine-tuning trains float32 weights")
+    check_not_quantised(recipe, "fine-tuning trains float32 weights")
     store, listing, split = _load_data(folder, run, cache)
     features = locate(store.path, [recipe], split.rows, run.classes)
     start = load_start_head(folder, run, features, split, settings)
-    wanted = choose_known([recipe], run.weights_paths[0], weights)
+    wanted = request_from_run([recipe], run.weights_paths[0], weights)
     if wanted.base.file is not None and settings.precision != "float32":
         raise BottleneckError(
             f"{wanted.base.file} has the precision of its saved layers; leave --precision out"
@@ -130,7 +130,7 @@ def prepare_run(
         start.layers,
     )
     progress(step, 1, 1)
-    refuse_other_weights(graph.weights_digest, recipe, wanted.weights)
+    check_weights(graph.weights_digest, recipe, wanted.weights)
     chosen = auto_stages(graph.taps) if stages is None else tuple(stages)
     return PreparedRun(
         source=folder,

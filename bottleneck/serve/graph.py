@@ -10,11 +10,11 @@ from bottleneck.bases.backend import load_keras
 from bottleneck.bases.network import build_network
 from bottleneck.cache.recipe import Recipe
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.engine import (
-    choose_known,
-    passes,
-    refuse_other_weights,
-    refuse_quantised,
+from bottleneck.extraction.request import (
+    check_not_quantised,
+    check_weights,
+    group_recipes,
+    request_from_run,
 )
 from bottleneck.heads.layers import LAYERED, as_layers, has_layers
 from bottleneck.heads.registry import find_head
@@ -81,13 +81,13 @@ def graph_of(run: Run, folder: Path, weights: str | os.PathLike[str] | None = No
     keras = load_keras()
     pixels = keras.Input((size, size, 3), dtype="uint8", name=PIXELS)
     features: dict[Recipe, Any] = {}
-    for recipes, weights_path in passes(run.recipes, run.weights_paths):
-        refuse_quantised(recipes[0], "a graph is exported in float32")
-        wanted = choose_known(recipes, weights_path, weights)
+    for recipes, weights_path in group_recipes(run.recipes, run.weights_paths):
+        check_not_quantised(recipes[0], "a graph is exported in float32")
+        wanted = request_from_run(recipes, weights_path, weights)
         network = build_network(
             wanted.base, wanted.weights, wanted.taps, wanted.pool, wanted.image_size
         )
-        refuse_other_weights(network.weights_digest, recipes[0], wanted.weights)
+        check_weights(network.weights_digest, recipes[0], wanted.weights)
         outputs = keras.tree.flatten(network.model(pixels, training=False))
         features |= dict(zip(recipes, outputs, strict=True))
     ordered = [features[recipe] for recipe in run.recipes]

@@ -21,12 +21,14 @@ from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.rows import OK
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings
-from bottleneck.extraction.engine import BATCH_SIZE, EngineName, choose, choose_known, passes
-from bottleneck.extraction.fill import fill, find_targets
+from bottleneck.extraction.engines.protocol import BATCH_SIZE, EngineName
+from bottleneck.extraction.missing import compute_missing, find_targets
 from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import Progress, no_progress
+from bottleneck.extraction.request import group_recipes, make_request, request_from_run
 from bottleneck.extraction.scan import scan
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.spec import FeatureSpec
+from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.heads.probabilities import mean_probabilities
 from bottleneck.heads.registry import find_head
 from bottleneck.images.decode import MAX_PIXELS
@@ -230,7 +232,7 @@ def _by_head(
 ) -> tuple[Listing, NDArray[np.float32]]:
     """Let a head judge the features of pictures; those that turn out unusable are marked as failed."""
     head = find_head(known.head).load(run)
-    for recipes, weights_path in passes(known.recipes, known.weights_paths):
+    for recipes, weights_path in group_recipes(known.recipes, known.weights_paths):
         listing = _complete(
             place,
             listing,
@@ -252,17 +254,19 @@ def _by_network(
 ) -> tuple[Listing, NDArray[np.float32]]:
     """Let a fine-tuned network judge pictures: its probabilities are features as any other's."""
     recipe = known.recipes[0]
-    wanted = choose(
-        run / MODEL,
-        # part of the network
-        preprocessing="none",
-        pool="none",
-        image_size=recipe.image_size,
-        fit=recipe.fit,
-        dtype="float32",
+    wanted = make_request(
+        FeatureSpec(
+            run / MODEL,
+            # part of the network
+            preprocessing="none",
+            pool="none",
+            image_size=recipe.image_size,
+            resize=recipe.fit,
+            dtype="float32",
+        )
     )
     with writer_lock(place):
-        filled = fill(place, listing, wanted, settings, Tally(), progress)
+        filled = compute_missing(place, listing, wanted, settings, ExtractionStatistics(), progress)
     found = locate(place, filled.recipes, filled.listing.ok, known.classes)
     return filled.listing, found.gather(slice(None)).X.reshape(-1, len(known.classes))
 
@@ -300,8 +304,8 @@ def _complete(
         raise BottleneckError(message)
     if not missing_items(listing.ok, targets):
         return listing
-    wanted = choose_known(recipes, weights_path, weights, views)
+    wanted = request_from_run(recipes, weights_path, weights, views)
     with writer_lock(cache):
-        return fill(
-            cache, listing, wanted, settings, Tally(), progress, expected=recipes[0]
+        return compute_missing(
+            cache, listing, wanted, settings, ExtractionStatistics(), progress, expected=recipes[0]
         ).listing

@@ -24,8 +24,9 @@ from bottleneck.bases.registry import find_base
 from bottleneck.bases.weights import tensor_digest
 from bottleneck.cache.store import FeatureCache
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.engine import choose
 from bottleneck.extraction.repair import repair
+from bottleneck.extraction.request import make_request
+from bottleneck.extraction.spec import FeatureSpec
 from tests.commandline import Cli, last_json
 from tests.pictures import extract_here
 
@@ -65,7 +66,7 @@ def folder(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def refusal(file: Path, preprocessing: str | None = "tf") -> str:
     """What is said where the file cannot be a base: in one line that names it."""
     with pytest.raises(BottleneckError) as caught:
-        choose(file, preprocessing=preprocessing).build()
+        make_request(FeatureSpec(file, preprocessing=preprocessing)).build_network()
     assert len(str(caught.value).splitlines()) == 1
     assert file.name in str(caught.value)
     return str(caught.value)
@@ -126,8 +127,8 @@ def test_preprocessing_has_to_be_said_of_a_file_and_weights_must_not(folder: Pat
     said = refusal(file, None)
     for mode in ("--preprocessing", "tf", "caffe", "torch", "none"):
         assert mode in said
-    with pytest.raises(BottleneckError, match=r"fixed\.keras brings its own weights; leave --wei"):
-        choose(file, "imagenet", preprocessing="tf")
+    with pytest.raises(BottleneckError, match=r"fixed\.keras has its own weights; leave --wei"):
+        make_request(FeatureSpec(file, "imagenet", preprocessing="tf"))
 
 
 # --- what it computes
@@ -145,10 +146,12 @@ def test_features_are_those_of_the_network_on_pixels_as_keras_prepares_them(
     model = keras.models.load_model(folder / "fixed.keras")
     for name in ("fixed", "flexible"):
         model = keras.models.load_model(folder / f"{name}.keras")
-        wanted = choose(
-            folder / f"{name}.keras", preprocessing=preprocessing, image_size=40, pool="none"
+        wanted = make_request(
+            FeatureSpec(
+                folder / f"{name}.keras", preprocessing=preprocessing, image_size=40, pool="none"
+            )
         )
-        network = wanted.build()
+        network = wanted.build_network()
         assert network.weights_digest == tensor_digest(model)
         expected = keras.ops.convert_to_numpy(model(prepared, training=False))
         np.testing.assert_allclose(network.features(pixels)[0], expected, rtol=1e-3, atol=1e-3)
@@ -156,19 +159,23 @@ def test_features_are_those_of_the_network_on_pixels_as_keras_prepares_them(
 
 def test_a_flexible_network_is_built_for_the_size_asked_for(folder: Path) -> None:
     for size, side in ((40, 8), (64, 14)):
-        wanted = choose(folder / "flexible.keras", preprocessing="tf", image_size=size, pool="none")
-        assert wanted.build().feature_shapes == ((side, side, 6),)
+        wanted = make_request(
+            FeatureSpec(folder / "flexible.keras", preprocessing="tf", image_size=size, pool="none")
+        )
+        assert wanted.build_network().feature_shapes == ((side, side, 6),)
 
 
 def test_its_layers_can_be_tapped_and_a_wrong_one_is_answered_with_the_nearest(
     folder: Path,
 ) -> None:
     file = folder / "fixed.keras"
-    assert choose(file, preprocessing="tf", taps=["joined"]).build().feature_shapes == ((4,),)
+    assert make_request(
+        FeatureSpec(file, preprocessing="tf", tap=["joined"])
+    ).build_network().feature_shapes == ((4,),)
     with pytest.raises(BottleneckError, match=r"did you mean joined.*bases show /.*fixed.keras"):
-        choose(file, preprocessing="tf", taps=["jointed"]).build()
+        make_request(FeatureSpec(file, preprocessing="tf", tap=["jointed"])).build_network()
     with pytest.raises(BottleneckError, match="--drop-blocks cannot count them; name a layer"):
-        choose(file, preprocessing="tf", drop_blocks=1)
+        make_request(FeatureSpec(file, preprocessing="tf", drop_blocks=1))
 
 
 def test_show_lists_where_it_can_be_cut(folder: Path, cli: Cli) -> None:
@@ -278,8 +285,12 @@ def test_a_size_that_leaves_nothing_of_a_picture_is_told(folder: Path) -> None:
     for size in (1, 5, 10):
         said = f"flexible-tf-.* cannot take pictures of {size} pixels: a map .*--image-size"
         with pytest.raises(BottleneckError, match=said):
-            choose(folder / "flexible.keras", preprocessing="tf", image_size=size).build()
-    assert choose(folder / "flexible.keras", preprocessing="tf", image_size=11).build()
+            make_request(
+                FeatureSpec(folder / "flexible.keras", preprocessing="tf", image_size=size)
+            ).build_network()
+    assert make_request(
+        FeatureSpec(folder / "flexible.keras", preprocessing="tf", image_size=11)
+    ).build_network()
 
 
 # --- its way through the commands

@@ -13,7 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from bottleneck.bases.inception_v4 import InceptionV4
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.engine import choose
+from bottleneck.extraction.request import make_request
+from bottleneck.extraction.spec import FeatureSpec
 from tests.commandline import Cli, last_json, one_line
 
 SALT = 4
@@ -53,7 +54,7 @@ def test_pooled_features_are_those_of_the_library_the_weights_come_from(
     shared: Path, converted: Path
 ) -> None:
     golden = np.load(shared / "golden" / "inception_v4_timm.npz")
-    network = choose("inception_v4", converted).build()
+    network = make_request(FeatureSpec("inception_v4", converted)).build_network()
     assert network.feature_shapes == ((1536,),)
     (features,) = network.features(golden["image"])
     error = np.linalg.norm(features - golden["pooled"], axis=1)

@@ -25,7 +25,7 @@ from bottleneck.cache.verify import verify
 from bottleneck.extraction.cluster import connect
 from bottleneck.extraction.conveyor import Settings
 from bottleneck.extraction.dispatch import task_rows
-from bottleneck.extraction.openvino_engine import precisions_here
+from bottleneck.extraction.engines.openvino_engine import precisions_here
 from bottleneck.extraction.roll import Roll
 from bottleneck.extraction.worker import Sight
 from tests.commandline import Cli, command, last_json, one_line

@@ -22,7 +22,7 @@ from bottleneck.cache.shard import read_shard, shard_paths
 from bottleneck.extraction.conveyor import Settings, run_task
 from bottleneck.extraction.plan import Item, Target, Task, plan_tasks
 from bottleneck.extraction.scan import digest_of
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.images.decode import decode
 from tests.cache.test_recipe import RECIPE
 
@@ -74,8 +74,8 @@ def convey(
     planned: Task | None = None,
     held: Collection[str] = (),
     **options,
-) -> Tally:
-    tally = Tally()
+) -> ExtractionStatistics:
+    tally = ExtractionStatistics()
     engine.batch_size = options.get("batch_size", engine.batch_size)
     (features / RECIPE.id).mkdir(exist_ok=True)
     run_task(
@@ -263,15 +263,17 @@ def test_slow_reads_overlap_and_no_more_is_decoded_at_once_than_asked(
 
 
 def test_it_says_which_stage_held_it_back() -> None:
-    assert Tally().held_back_by == ""
-    assert Tally(awaited=9, starved=1, read=3, base=10).held_back_by == "base"
-    assert Tally(awaited=1, starved=9, read=3, decode=2, base=10).held_back_by == "read"
-    assert Tally(awaited=1, starved=9, read=2, decode=3).held_back_by == "decode"
-    assert Tally(awaited=1, blocked=9).held_back_by == "write"
+    assert ExtractionStatistics().held_back_by == ""
+    assert ExtractionStatistics(awaited=9, starved=1, read=3, base=10).held_back_by == "base"
+    assert (
+        ExtractionStatistics(awaited=1, starved=9, read=3, decode=2, base=10).held_back_by == "read"
+    )
+    assert ExtractionStatistics(awaited=1, starved=9, read=2, decode=3).held_back_by == "decode"
+    assert ExtractionStatistics(awaited=1, blocked=9).held_back_by == "write"
 
 
 def test_time_the_base_had_two_batches_in_hand_counts_once() -> None:
-    tally = Tally()
+    tally = ExtractionStatistics()
     for began, ended in [(0.0, 2.0), (1.0, 3.0), (1.5, 2.5), (5.0, 6.0)]:
         tally.ran(began, ended)
     assert tally.base == 4.0

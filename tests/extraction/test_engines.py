@@ -11,10 +11,13 @@ import pytest
 
 from bottleneck import BottleneckError, FeatureCache
 from bottleneck.bases.network import Network
-from bottleneck.extraction import openvino_engine
 from bottleneck.extraction.conveyor import Settings
-from bottleneck.extraction.engine import Engine, choose, start_engine
-from bottleneck.extraction.keras_engine import constant_graph, largest_batch, run_full
+from bottleneck.extraction.engines import openvino_engine
+from bottleneck.extraction.engines.keras_engine import constant_graph, largest_batch, run_full
+from bottleneck.extraction.engines.protocol import Engine
+from bottleneck.extraction.engines.start import start_engine
+from bottleneck.extraction.request import make_request
+from bottleneck.extraction.spec import FeatureSpec
 from tests.commandline import Cli, last_json, one_line
 from tests.pictures import extract_here
 
@@ -24,7 +27,9 @@ TAPS = ("conv_pw_13_relu", "conv_pw_3_relu")  # not in the order they come in th
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    return choose("mobilenet_0.25", "random", taps=TAPS, image_size=SIZE).build()
+    return make_request(
+        FeatureSpec("mobilenet_0.25", "random", tap=TAPS, image_size=SIZE)
+    ).build_network()
 
 
 @pytest.fixture(scope="module", params=["keras", "openvino"])
@@ -106,7 +111,7 @@ def test_features_stay_as_they_are_when_the_pixels_are_written_over(
 @pytest.mark.parametrize(("base", "pool"), [("efficientnet_b0", "max"), ("convnext_tiny", "none")])
 @pytest.mark.long
 def test_openvino_agrees_on_other_families_and_pools(base: str, pool: str) -> None:
-    network = choose(base, "random", pool=pool, image_size=32).build()
+    network = make_request(FeatureSpec(base, "random", pool=pool, image_size=32)).build_network()
     shown = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     assert_agree(start_engine(network, "openvino", 2).features(shown), network.features(shown))
 
@@ -115,7 +120,7 @@ def test_auto_is_openvino_where_it_is_there_and_keras_where_it_is_not(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert start_engine(network, "auto", BATCH).name == "openvino"
-    monkeypatch.setattr("bottleneck.extraction.engine.openvino_installed", lambda: False)
+    monkeypatch.setattr("bottleneck.extraction.engines.start.openvino_installed", lambda: False)
     assert start_engine(network, "auto", BATCH).name == "keras"
 
 
@@ -123,7 +128,9 @@ def test_a_precision_the_processor_lacks_is_left_to_keras_and_refused_by_openvin
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(openvino_engine, "precisions_here", lambda: ("float32", "float16"))
-    network = choose("mobilenet_0.25", "random", image_size=32, precision="bfloat16").build()
+    network = make_request(
+        FeatureSpec("mobilenet_0.25", "random", image_size=32, precision="bfloat16")
+    ).build_network()
     shown = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
     chosen = start_engine(network, "auto", 1)
     assert chosen.name == "keras"
@@ -145,9 +152,11 @@ def test_a_precision_the_processor_has_is_computed_by_openvino_as_keras_computes
             "OpenVINO does bfloat16 with AVX-512 at the least, slowly where that is all there is"
         )
     monkeypatch.setattr(openvino_engine, "precisions_here", lambda: ("float32", "bfloat16"))
-    wanted = choose("mobilenet_0.25", "random", image_size=32, precision="bfloat16")
-    exact = dataclasses.replace(wanted, precision="float32").build()
-    network = wanted.build()
+    wanted = make_request(
+        FeatureSpec("mobilenet_0.25", "random", image_size=32, precision="bfloat16")
+    )
+    exact = dataclasses.replace(wanted, precision="float32").build_network()
+    network = wanted.build_network()
     shown = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
     chosen = start_engine(network, "auto", 1)
     assert chosen.name == "openvino"
@@ -164,7 +173,9 @@ def test_layers_saved_in_reduced_precision_are_left_to_keras(tmp_path: Path) -> 
     pixels = keras.Input((16, 16, 3))
     layer = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16")
     keras.Model(pixels, layer(pixels)).save(tmp_path / "half.keras")
-    network = choose(tmp_path / "half.keras", preprocessing="none").build()
+    network = make_request(
+        FeatureSpec(tmp_path / "half.keras", preprocessing="none")
+    ).build_network()
     assert start_engine(network, "auto", 1).name == "keras"
     with pytest.raises(BottleneckError, match=r"layers that were saved in bfloat16; .*--engine"):
         start_engine(network, "openvino", 1)
@@ -179,7 +190,9 @@ def test_a_base_openvino_does_not_know_is_run_by_keras_and_refused_in_one_line(
     # Bessel functions and the like are in no network; a singular value decomposition stands for them
     odd = keras.ops.svd(pixels, compute_uv=False)
     keras.Model(pixels, odd).save(tmp_path / "odd.keras")
-    network = choose(tmp_path / "odd.keras", preprocessing="none", pool="none").build()
+    network = make_request(
+        FeatureSpec(tmp_path / "odd.keras", preprocessing="none", pool="none")
+    ).build_network()
     assert start_engine(network, "auto", 1).name == "keras"
     with pytest.raises(BottleneckError, match=r"cannot convert this base \(.*Svd\)") as caught:
         start_engine(network, "openvino", 1)
@@ -192,7 +205,7 @@ def test_an_engine_that_is_not_there_is_refused_before_anything_is_read(
     with pytest.raises(BottleneckError, match="unknown value 'onnx' for --engine: auto, keras"):
         Settings(engine="onnx")
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.setattr("bottleneck.extraction.engine.openvino_installed", lambda: False)
+    monkeypatch.setattr("bottleneck.extraction.engines.start.openvino_installed", lambda: False)
     monkeypatch.setattr("bottleneck.extraction.conveyor.openvino_installed", lambda: False)
     with pytest.raises(BottleneckError, match=r"install bottleneck-features\[openvino\]"):
         Settings(engine="openvino")

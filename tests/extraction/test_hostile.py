@@ -182,9 +182,12 @@ _network = None
 def plain_features(pixels: np.ndarray) -> np.ndarray:
     global _network
     if _network is None:
-        from bottleneck.extraction.engine import choose
+        from bottleneck.extraction.request import make_request
+        from bottleneck.extraction.spec import FeatureSpec
 
-        _network = choose("inception_v3", "random", image_size=75).build()
+        _network = make_request(
+            FeatureSpec("inception_v3", "random", image_size=75)
+        ).build_network()
     return _network.features(pixels[None])[0]
 
 

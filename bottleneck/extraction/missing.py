@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bottleneck.bases.network import Network
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.listing import Listing
 from bottleneck.cache.location import location_of
 from bottleneck.cache.mirror import forget, send_graphs
-from bottleneck.cache.quantised import Quantised
 from bottleneck.cache.recipe import (
     DamagedRecipeError,
     Recipe,
@@ -29,12 +27,14 @@ from bottleneck.errors import BottleneckError
 from bottleneck.extraction.cluster import Cluster, outline
 from bottleneck.extraction.conveyor import Settings, run_task
 from bottleneck.extraction.dispatch import compute
-from bottleneck.extraction.engine import Engine, Wanted, refuse_other_weights, start_engine
+from bottleneck.extraction.engines.protocol import BuiltBase, Engine
+from bottleneck.extraction.engines.start import start_engine
 from bottleneck.extraction.plan import Missing, Target, Task, missing_items
 from bottleneck.extraction.progress import Progress
 from bottleneck.extraction.quantise import with_quantised
+from bottleneck.extraction.request import FeatureRequest, check_weights
 from bottleneck.extraction.scan import unreadable
-from bottleneck.extraction.tally import Tally
+from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.extraction.worker import Outline
 from bottleneck.remote import is_url
 
@@ -57,12 +57,12 @@ class Filled:
     listing: Listing
 
 
-def fill(
+def compute_missing(
     cache: Path,
     listing: Listing,
-    wanted: Wanted,
+    wanted: FeatureRequest,
     settings: Settings,
-    tally: Tally,
+    tally: ExtractionStatistics,
     progress: Progress,
     *,
     expected: Recipe | None = None,
@@ -83,7 +83,7 @@ def fill(
         The weights cannot be had, a shard or recipe is of a newer format, or there is no room left.
     """
 
-    def build(taps: tuple[str, ...]) -> Network | Quantised | Outline:
+    def build(taps: tuple[str, ...]) -> BuiltBase:
         step = f"loading {wanted.base.name}"
         progress(step, 0, 0)
         built = (
@@ -98,12 +98,12 @@ def fill(
         wanted = with_quantised(cache, listing, wanted, settings, progress)
         if cluster is not None:
             send_graphs(cache)
-    network, digest = None, wanted.recognise(readable_recipes(cache))
+    network, digest = None, wanted.find_digest(readable_recipes(cache))
     if digest is None:
         network = build(wanted.taps)
         digest = network.weights_digest
     if expected is not None:
-        refuse_other_weights(digest, expected, wanted.weights)
+        check_weights(digest, expected, wanted.weights)
     recipes = wanted.recipes(digest)
     if recipes[0].random:
         _log.warning(
@@ -118,10 +118,10 @@ def fill(
     items = missing_items(listing.not_failed, targets)
     lacking = [target for target in targets if _lacks_any(target, items)]
 
-    def prepare() -> Network | Quantised | Outline:
+    def prepare() -> BuiltBase:
         """See that all is right before anything is sealed."""
         built = network or build(tuple(dict.fromkeys(target.recipe.tap for target in lacking)))
-        refuse_other_weights(built.weights_digest, recipes[0], wanted.weights)
+        check_weights(built.weights_digest, recipes[0], wanted.weights)
         # where workers send what they seal to a URL, nothing of it stays here
         kept_here = cluster is None or not is_url(location_of(cache))
         _refuse_full_disk(cache if kept_here else None, listing, items, lacking, built)
@@ -132,7 +132,6 @@ def fill(
 
     def start() -> Engine:
         built = prepare()
-        assert not isinstance(built, Outline)  # as there is no cluster
         engine = _start(wanted, built, settings, progress)
         tally.engine = engine.name
         return engine
@@ -186,7 +185,7 @@ def _refuse_full_disk(
     listing: Listing,
     items: Missing,
     targets: list[Target],
-    network: Network | Quantised | Outline,
+    network: BuiltBase,
 ) -> None:
     """Compare what features will take with what is free, before hours are spent on them."""
     needed = 0
@@ -236,7 +235,7 @@ def _compute(
     targets: list[Target],
     start: Callable[[], Engine],
     settings: Settings,
-    tally: Tally,
+    tally: ExtractionStatistics,
     progress: Progress,
 ) -> None:
     through, total = 0, items.total
@@ -277,7 +276,7 @@ def readable_recipes(cache: Path) -> tuple[RecipeFile, ...]:
 
 
 def _start(
-    wanted: Wanted, network: Network | Quantised, settings: Settings, progress: Progress
+    wanted: FeatureRequest, network: BuiltBase, settings: Settings, progress: Progress
 ) -> Engine:
     step = f"tracing {wanted.base.name}"
     progress(step, 0, 0)
@@ -286,7 +285,7 @@ def _start(
     return engine
 
 
-def _enter(cache: Path, wanted: Wanted, recipe: Recipe) -> None:
+def _enter(cache: Path, wanted: FeatureRequest, recipe: Recipe) -> None:
     """Write down a recipe, or that more weights or views belong to it."""
     source = wanted.weights
     for own in dict.fromkeys((recipe.of_view(0), recipe)):
@@ -309,7 +308,7 @@ def _enter(cache: Path, wanted: Wanted, recipe: Recipe) -> None:
             write_recipe(folder, more)
 
 
-def _as_found(rows: Rows, tally: Tally) -> Rows:
+def _as_found(rows: Rows, tally: ExtractionStatistics) -> Rows:
     """Write into rows what was found when their images were read."""
     unread = np.flatnonzero(rows.coded["status"].equal_to(UNREAD))
     read = zip(rows.take(unread), tally.digests, strict=True)
@@ -322,7 +321,7 @@ def _as_found(rows: Rows, tally: Tally) -> Rows:
     return rows.replace(usable, (_row_as_found(row, tally) for row in rows.take(usable)))
 
 
-def _row_as_found(row: Row, tally: Tally) -> Row:
+def _row_as_found(row: Row, tally: ExtractionStatistics) -> Row:
     if row.path in tally.unreadable:
         return unreadable(row, tally.unreadable[row.path])
     if row.digest in tally.undecodable:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Tally:
+class ExtractionStatistics:
     """What a conveyor did, and where its time went.
 
     Attributes
@@ -48,7 +48,7 @@ class Tally:
         self.base += max(ended - max(began, self._ran_until), 0.0)
         self._ran_until = max(ended, self._ran_until)
 
-    def add(self, other: "Tally", worker: str) -> None:
+    def add(self, other: "ExtractionStatistics", worker: str) -> None:
         """Add what a worker did."""
         for name in (
             "computed",

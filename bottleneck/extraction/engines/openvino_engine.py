@@ -1,4 +1,4 @@
-"""The base run by OpenVINO, on a CPU."""
+"""Run a base with OpenVINO, on a CPU."""
 
 import importlib
 import queue
@@ -11,21 +11,20 @@ from numpy.typing import NDArray
 
 from bottleneck.bases.backend import load_keras
 from bottleneck.bases.network import Network
-from bottleneck.cache.quantised import Quantised
 from bottleneck.cache.recipe import Precision
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.keras_engine import constant_graph
+from bottleneck.extraction.engines.keras_engine import constant_graph
 
 SETTINGS = {
-    # several batches at once, each on cores of its own: one batch on all cores waits for its slowest
-    # part, layer by layer
+    # several batches at once, each on cores of its own: one batch on all cores waits for the slowest core
+    # at each layer
     "PERFORMANCE_HINT": "THROUGHPUT",
-    # where a processor does bfloat16 faster, OpenVINO would use it unasked, and that is no float32
+    # on processors where bfloat16 is faster, OpenVINO would otherwise use it in place of float32
     "INFERENCE_PRECISION_HINT": "f32",
 }
 
-# What OpenVINO calls a precision where it is asked for it, and where it tells what a processor has. Of a
-# quantised graph it computes in float32 what is not quantised.
+# OpenVINO's names of precisions, in its settings and in what it reports of a processor. Layers of an int8 graph
+# that are not quantised are computed in float32.
 HINTS: dict[Precision, str] = {
     "float32": "f32",
     "bfloat16": "bf16",
@@ -40,35 +39,42 @@ _CAPABILITIES: dict[str, Precision] = {
 }
 
 
-class OpenvinoEngine:
-    """Runs the graph of a base with OpenVINO, several batches at once.
+class CompiledModel:
+    """An OpenVINO model compiled for one precision and batch size, which runs several batches at once.
 
     Parameters
     ----------
-    network : Network or Quantised
+    model : openvino.Model
+        From uint8 pixels to float32 features.
+    precision : {"float32", "bfloat16", "float16", "int8"}
+    taps : tuple of str
+    feature_shapes : tuple of tuple of int
     batch_size : int
-        Of every batch it will be given.
+        Size of every batch.
 
     Raises
     ------
     BottleneckError
-        Keras has another backend than TensorFlow, whose graph is converted; the processor does not have
-        the network's precision; its weights are not all numbers; or OpenVINO does not know one of its layers.
+        The model cannot be compiled.
     """
 
     name = "openvino"
 
-    def __init__(self, network: Network | Quantised, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        precision: Precision,
+        taps: tuple[str, ...],
+        feature_shapes: tuple[tuple[int, ...], ...],
+        batch_size: int,
+    ) -> None:
         openvino = load_openvino()
-        self.taps, self.feature_shapes = network.taps, network.feature_shapes
-        self.batch_size = batch_size
-        refuse_lacking(network.precision)
-        model = _model(network)
-        settings = SETTINGS | {"INFERENCE_PRECISION_HINT": HINTS[network.precision]}
+        self.taps, self.feature_shapes, self.batch_size = taps, feature_shapes, batch_size
+        settings = SETTINGS | {"INFERENCE_PRECISION_HINT": HINTS[precision]}
         try:
             model.reshape([batch_size, *list(model.input(0).partial_shape)[1:]])
             compiled = openvino.Core().compile_model(model, "CPU", settings)
-        except Exception as error:  # it raises what its parts raise
+        except Exception as error:  # OpenVINO raises exceptions of many types
             raise _cannot("compile this base", error) from error
         self.in_flight = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._tensor = openvino.Tensor
@@ -81,7 +87,8 @@ class OpenvinoEngine:
         request = self._idle.get()
         try:
             request.set_input_tensor(self._tensor(pixels, shared_memory=True))
-            # on a thread of its own: run by ours, it would leave the cores set aside for it idle
+            # asynchronous, so that it runs on OpenVINO's own threads: on ours, the cores reserved for
+            # it would be idle
             request.start_async()
             request.wait()
             return tuple(
@@ -92,31 +99,45 @@ class OpenvinoEngine:
             self._idle.put(request)
 
 
-def _model(network: Network | Quantised) -> Any:
-    if isinstance(network, Quantised):
-        openvino = load_openvino()
-        # a graph of its own making, which no layer of Keras goes into
-        return openvino.Core().read_model(
-            network.graph, openvino.Tensor(np.frombuffer(network.weights, np.uint8))
-        )
-    # It chooses itself which layers to compute in less than float32; a graph that Keras has made of casts
-    # it cannot compile.
-    return convert(network if network.precision == "float32" else network.again("float32"))
+class OpenvinoEngine(CompiledModel):
+    """Runs the converted graph of a base with OpenVINO.
 
-
-def precisions_here() -> tuple[Precision, ...]:
-    """Tell which precisions this processor has instructions for, as far as OpenVINO uses them."""
-    found = load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return tuple(ours for theirs, ours in _CAPABILITIES.items() if theirs in found)
-
-
-def refuse_lacking(precision: Precision) -> None:
-    """Refuse a precision that would be slower here than float32, or float32 under another name.
+    Parameters
+    ----------
+    network : Network
+    batch_size : int
+        Size of every batch.
 
     Raises
     ------
     BottleneckError
-        The processor does not have it.
+        Keras does not run on TensorFlow, whose graph is converted; the processor does not have the network's
+        precision; a weight is not a finite number; or OpenVINO does not know one of the layers.
+    """
+
+    def __init__(self, network: Network, batch_size: int) -> None:
+        check_precision(network.precision)
+        # OpenVINO chooses itself which layers to compute in less than float32, and cannot compile the casts
+        # that Keras puts into a graph of reduced precision
+        single = network if network.precision == "float32" else network.again("float32")
+        super().__init__(
+            convert(single), network.precision, network.taps, network.feature_shapes, batch_size
+        )
+
+
+def precisions_here() -> tuple[Precision, ...]:
+    """Return the precisions that OpenVINO computes in on this processor."""
+    found = load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return tuple(ours for theirs, ours in _CAPABILITIES.items() if theirs in found)
+
+
+def check_precision(precision: Precision) -> None:
+    """Check that the processor has instructions for a precision; without them it is no faster than float32.
+
+    Raises
+    ------
+    BottleneckError
+        The processor does not have them.
     """
     if precision in (here := precisions_here()):
         return
@@ -127,26 +148,26 @@ def refuse_lacking(precision: Precision) -> None:
 
 
 def load_openvino() -> ModuleType:
-    """Import OpenVINO, without the module by which it tells its makers of every import."""
-    return _unreported("openvino")
+    """Import OpenVINO without its telemetry module, which reports every import."""
+    return _import_without_telemetry("openvino")
 
 
 def load_nncf() -> ModuleType:
-    """Import NNCF, which quantises what OpenVINO runs, likewise."""
+    """Import NNCF, which quantises OpenVINO models, without the telemetry module."""
     load_openvino()
-    return _unreported("nncf")
+    return _import_without_telemetry("nncf")
 
 
-def _unreported(name: str) -> ModuleType:
-    """Import a module that does without its reporter where that is not installed, or cannot be imported."""
-    reporter = "openvino_telemetry"
+def _import_without_telemetry(name: str) -> ModuleType:
+    """Import a module that works without telemetry if the telemetry module cannot be imported."""
+    telemetry = "openvino_telemetry"
     if name not in sys.modules:
-        before = {reporter: sys.modules[reporter]} if reporter in sys.modules else {}
-        sys.modules[reporter] = None  # type: ignore[assignment]
+        before = {telemetry: sys.modules[telemetry]} if telemetry in sys.modules else {}
+        sys.modules[telemetry] = None  # type: ignore[assignment]
         try:
             importlib.import_module(name)
         finally:
-            del sys.modules[reporter]
+            del sys.modules[telemetry]
             sys.modules.update(before)
     return sys.modules[name]
 
@@ -157,12 +178,12 @@ def convert(network: Network) -> Any:
     Returns
     -------
     openvino.Model
-        Its batch size is not fixed yet.
+        With a free batch size.
 
     Raises
     ------
     BottleneckError
-        It cannot be converted.
+        The network cannot be converted.
     """
     load_openvino()
     from openvino.frontend import FrontEndManager
@@ -173,7 +194,9 @@ def convert(network: Network) -> Any:
         raise _cannot(f"run a base whose Keras has the backend {backend}")
     if not all(np.isfinite(np.asarray(variable)).all() for variable in network.model.weights):
         # its maximum of NaN and 0 is 0: wrong weights would give features that look right
-        raise _cannot("be used with weights that are not all numbers, for it does not pass them on")
+        raise _cannot(
+            "be used with weights that are not all numbers, because it does not propagate NaN"
+        )
     graph = constant_graph(network).graph
     kinds = {t.dtype.name for operation in graph.get_operations() for t in operation.outputs}
     if reduced := kinds & {"float16", "bfloat16"}:
@@ -184,7 +207,7 @@ def convert(network: Network) -> Any:
         # both are named because OpenVINO does not keep them alive
         loaded = front.load(nodes)
         model = front.convert(loaded)
-    except Exception as error:  # it raises what its parts raise
+    except Exception as error:  # OpenVINO raises exceptions of many types
         raise _cannot("convert this base", error) from error
     if len(model.inputs) != 1:
         raise _cannot("convert this base: its graph has inputs besides the pixels")
@@ -193,7 +216,7 @@ def convert(network: Network) -> Any:
 
 def _cannot(what: str, error: Exception | None = None) -> BottleneckError:
     lines = str(error).splitlines() if error else []
-    # what it found it marks so; otherwise the last of its lines says most
+    # OpenVINO marks findings with --; otherwise its last line says most
     found = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
     reason = f" ({(found or lines)[-1].strip()})" if lines else ""
     return BottleneckError(
