@@ -75,8 +75,9 @@ ImageSize = Annotated[
     int | None,
     _feature(help="Side of the square shown to the base.", show_default="the base's own"),
 ]
-FitName = Annotated[
-    Fit, _feature("--fit", help="Scale both sides, or keep proportions and the centre.")
+ResizeName = Annotated[
+    Fit,
+    _feature("--resize", "--fit", help="Scale both sides, or keep proportions and the centre."),
 ]
 PrecisionName = Annotated[Precision, _feature("--precision", help="What the base computes in.")]
 DtypeName = Annotated[

@@ -52,7 +52,8 @@ def extract(
     drop_blocks: int = 0,
     pool: Pool = "avg",
     image_size: int | None = None,
-    fit: Fit = "squash",
+    resize: Fit = "squash",
+    fit: Fit | None = None,
     precision: Precision = "float32",
     dtype: Dtype | None = None,
     views: int = 0,
@@ -99,8 +100,10 @@ def extract(
         How the tap's map becomes a vector; ``none`` keeps the map.
     image_size : int, optional
         Side of the square shown to the base, in pixels; by default what it was trained on.
-    fit : {"squash", "crop"}
-        Scale both sides, or keep proportions and the centre.
+    resize : {"squash", "crop"}
+        Scale both sides, or keep proportions and crop the centre.
+    fit : {"squash", "crop"}, optional
+        Former name of `resize`.
     precision : {"float32", "bfloat16", "float16", "int8"}
         What the base computes in. For int8 its graph is quantised the first time, which takes some of the
         pictures, and kept in the cache.
@@ -169,7 +172,7 @@ def extract(
             drop_blocks=drop_blocks,
             pool=pool,
             image_size=image_size,
-            resize=fit,
+            resize=resize if fit is None else fit,
             precision=precision,
             dtype=dtype,
             augment=augment,

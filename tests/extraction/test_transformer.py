@@ -125,7 +125,7 @@ def test_a_cache_of_a_folder_keeps_the_listing_of_that_folder(
     ("options", "said"),
     [
         ({"base": "resnet"}, "unknown base 'resnet'; did you mean"),
-        ({"resize": "stretch"}, "unknown value 'stretch' for --fit"),
+        ({"resize": "stretch"}, "unknown value 'stretch' for --resize"),
         ({"tap": "conv_pw_99"}, "no tap 'conv_pw_99'; did you mean"),
     ],
 )
