@@ -7,7 +7,7 @@ a signed request.
 """
 
 import hashlib
-import os
+import html
 import posixpath
 import random
 import re
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from bottleneck.errors import BottleneckError
+from bottleneck.remote_faults import Kind, WrongAnswerError, classify
 
 # How often a request is made before its fault is taken to last, and the seconds after the first try, doubled
 # after each: about 6 s in all. A store that restarts or slows its callers down takes that long; a picture
@@ -41,9 +42,6 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 _ATOMIC = frozenset(["s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci"])
 _READ_ONLY = frozenset(["http", "https", "zip", "tar", "github", "libarchive"])
 
-# Codes of HTTP for faults that may pass, besides those from 500: too slow, too early, too many requests.
-_MAY_PASS = frozenset([408, 425, 429])
-
 # Where an object's version is told, by how much it tells: content first, and dates last.
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "CRC", "crc32c")
 _DATES = ("LastModified", "last_modified", "updated", "mtime", "modified", "Last-Modified")
@@ -55,11 +53,12 @@ _Found = TypeVar("_Found")
 
 
 class RemoteError(BottleneckError):
-    """What lies behind a URL could not be had; `reason` says why in a few words."""
+    """What lies behind a URL could not be had; `reason` says why in a few words, `kind` whether it may pass."""
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, reason: str, kind: Kind = "other") -> None:
         super().__init__(message)
         self.reason = reason
+        self.kind = kind
 
 
 class GoneError(RemoteError):
@@ -197,26 +196,27 @@ class Remote:
             except (BottleneckError, ImportError):
                 raise
             except Exception as error:
-                kind, reason = _fault(error)
+                kind, reason = classify(error)
                 if kind == "passing" and attempt < self._tries:
                     # not all at once: those who failed together would fail together again
                     time.sleep(_FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
                     continue
                 where = join_url(self.url, path) if path else self.url
                 if kind == "gone":
-                    raise GoneError(f"nothing at {where}: {reason}", reason) from None
-                if kind == "denied":
+                    raise GoneError(f"nothing at {where}: {reason}", reason, kind) from None
+                if kind in ("denied", "credentials"):
                     raise RemoteError(
                         f"no access to {where}: {reason}; credentials come from the environment (AWS_…, FSSPEC_…, "
                         "see docs/scale.md)",
                         f"no permission to read it: {reason}",
+                        kind,
                     ) from None
                 if kind == "other":
                     if isinstance(error, (ValueError, AssertionError)):
                         raise
                     raise RemoteError(f"{where} cannot be used: {reason}", reason) from None
                 tried = f"{reason}, in each of {self._tries} tries" if self._tries > 1 else reason
-                raise RemoteError(f"{where} cannot be reached: {tried}", tried) from None
+                raise RemoteError(f"{where} cannot be reached: {tried}", tried, kind) from None
         raise AssertionError("the last try returns or raises")
 
     def find(self) -> dict[str, Object]:
@@ -226,6 +226,11 @@ class Remote:
         -------
         dict of str to Object
             By path relative to the URL, sorted; empty where there is nothing.
+
+        Raises
+        ------
+        RemoteError
+            A folder cannot be listed: a listing is complete or it is an error.
         """
         files, top = self._opened
 
@@ -235,7 +240,7 @@ class Remote:
             return found
 
         try:
-            found = self._patiently(ask)
+            found = self._patiently(ask) if self.scheme in _ATOMIC else self._walk()
         except GoneError:
             return {}
         start = len(top) + 1 if top else 0
@@ -244,6 +249,43 @@ class Remote:
             for name, info in sorted(found.items())
             if len(name) > start and info.get("type") != "directory"
         }
+
+    def _walk(self) -> dict[str, dict[str, Any]]:
+        """List folder by folder; fsspec's own walk leaves out the folders that it cannot list."""
+        files, top = self._opened
+        found: dict[str, dict[str, Any]] = {}
+        pending = [top]
+        while pending:
+            folder = pending.pop()
+            below = folder[len(top) :].strip("/")
+
+            def ask(folder: str = folder) -> list[dict[str, Any]]:
+                files.invalidate_cache()
+                children: list[dict[str, Any]] = files.ls(folder, detail=True)
+                return children
+
+            try:
+                children = self._patiently(ask, below)
+            except GoneError as error:
+                if folder == top:
+                    raise
+                raise RemoteError(
+                    f"the folder {join_url(self.url, below)} is listed and cannot be opened: {error.reason}; the "
+                    "listing would not be complete. Run the same command again, or remove the folder",
+                    error.reason,
+                ) from None
+            for child in children:
+                path = child["name"].rstrip("/")
+                if self.scheme in ("http", "https"):
+                    path = html.unescape(path)  # as it stands in an index
+                name = path.rpartition("/")[2]
+                if path == folder.rstrip("/") or name in (".", ".."):
+                    continue
+                if child["type"] != "directory":
+                    found[path] = child
+                elif not name.startswith("."):  # nothing in a hidden folder counts
+                    pending.append(path)
+        return found
 
     def look(self, path: str = "") -> Object:
         """Tell what the store says of one object."""
@@ -266,31 +308,53 @@ class Remote:
 
         return self._patiently(ask, path)
 
-    def read(self, path: str = "", start: int | None = None, end: int | None = None) -> bytes:
+    def read(
+        self, path: str = "", start: int | None = None, end: int | None = None, *, size: int = -1
+    ) -> bytes:
         """Read an object, or the bytes of it from `start` up to `end`.
+
+        Parameters
+        ----------
+        path : str
+        start, end : int, optional
+        size : int
+            What the object's size was when it was listed; -1 where that is not known.
 
         Raises
         ------
         RemoteError
-            The store answers with fewer bytes than the range has.
+            The store answers with fewer bytes than the range has, or another number than the object had.
         """
         files = self._opened[0]
         at = self._at(path)
-        data: bytes = self._patiently(lambda: files.cat_file(at, start=start, end=end), path)
-        if start is None or end is None:
+        part = start is not None and end is not None
+        expected = end - start if start is not None and end is not None else size
+
+        def ask() -> bytes:
+            data: bytes = files.cat_file(at, start=start, end=end)
+            if part and len(data) > expected:
+                data = data[start:end]  # some web servers know no ranges, and send all of it
+            if expected >= 0 and len(data) != expected:
+                # the caller has a buffer of this length: nothing but the object's bytes may be taken for them
+                self._refuse_length(path, expected, len(data), start or 0)
             return data
-        if len(data) > end - start:
-            data = data[start:end]  # some web servers know no ranges, and send all of it
-        if len(data) != end - start:
-            # the caller has a buffer of this length: nothing but the object's bytes may be taken for them
+
+        return self._patiently(ask, path)
+
+    def _refuse_length(self, path: str, expected: int, found: int, start: int) -> None:
+        """Tell an object that has changed from an answer that is not the object."""
+        files = self._opened[0]
+        files.invalidate_cache()
+        now = _object(files.info(self._at(path))).size
+        if 0 <= now < start + expected or now == found:
             reason = (
-                f"changed since it was listed: expected {end - start:,} bytes from byte {start:,}, "
-                f"found {len(data):,}"
+                f"changed since it was listed: expected {expected:,} bytes from byte {start:,}, "
+                f"found {found:,}"
             )
             raise RemoteError(
                 f"{join_url(self.url, path)} {reason}; run the same command again", reason
             )
-        return data
+        raise WrongAnswerError(f"the store sends {found:,} bytes where {expected:,} were expected")
 
     def refuse_to_write(self) -> None:
         """Refuse stores that only give.
@@ -358,42 +422,3 @@ def _version(info: dict[str, Any]) -> int:
             digest = hashlib.sha256(f"{name} {told}".encode()).digest()
             return int.from_bytes(digest[:8]) >> (64 - _VERSION_BITS)
     return -1
-
-
-def _fault(error: BaseException) -> tuple[str, str]:
-    """Tell whether a fault may pass, and put it into words that quote nothing."""
-    chain: list[BaseException] = []
-    following: BaseException | None = error
-    while following is not None and following not in chain:
-        chain.append(following)
-        following = following.__cause__ or following.__context__
-    status, code = 0, ""
-    for each in chain:
-        response = getattr(each, "response", None)
-        if isinstance(response, dict):  # botocore's
-            status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            code = re.sub(r"[^A-Za-z0-9]", "", str(response.get("Error", {}).get("Code", "")))
-        else:
-            told = getattr(each, "status", None) or getattr(each, "code", None)
-            status = told if isinstance(told, int) else 0
-        if status:
-            break
-    name = type(error).__name__
-    said = f"the store answers {status}" + (f" ({code})" if code not in ("", str(status)) else "")
-    if isinstance(error, FileNotFoundError) or status == 404:
-        return "gone", "no such object: it was moved or deleted"
-    # gcsfs says so in words alone
-    forbidden = type(error) is OSError and str(error).startswith("Forbidden")
-    if isinstance(error, PermissionError) or forbidden or status in (401, 403):
-        return "denied", said if status else "the store refuses it"
-    if re.search("Credential|Token|Auth", name):
-        return "denied", f"there are no valid credentials ({name})"
-    if status:
-        return ("passing" if status in _MAY_PASS or status >= 500 else "other"), said
-    ours = isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError))
-    theirs = type(error).__module__.split(".")[0] in ("aiohttp", "botocore", "aiobotocore")
-    network = isinstance(error, (OSError, EOFError)) or (theirs and "Validation" not in name)
-    if network and not ours:
-        cause = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else name
-        return "passing", f"the connection fails ({cause})"
-    return "other", f"the file system fails ({name})"

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import re
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -13,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.faults import Faults, reset_connection, send_badly
 
 SECRET = "yJ6bW3sQ-no-one-may-read-this"
 KEY = "AKIANOONEMAYREADTHIS"
@@ -28,8 +29,8 @@ class Store:
     asked : list of str
         Method and path of each request that came.
     faults : list of list
-        Pattern of a request, what becomes of it (``503``, ``reset``, ``stall``, or nothing), how often. The
-        first that fits and is not used up counts.
+        Pattern of a request, what becomes of it (``503``, ``stall``, nothing, or a fault of `tests.faults`), how
+        often. The first that fits and is not used up counts.
     """
 
     def __init__(self, port: int, at_once: int = 64) -> None:
@@ -82,13 +83,9 @@ class Store:
             self.stalled.set()
             time.sleep(600)  # until whoever asked is killed
         if kind == "reset":
-            # no linger: the connection is reset rather than closed
-            option = struct.pack("ii", 1, 0)
-            request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
-            request.close_connection = True
-            request.connection.close()
+            reset_connection(request)
             return
-        if kind:
+        if kind and kind.isdecimal():
             request.send_response(int(kind))
             request.send_header("Content-Length", "0")
             request.end_headers()
@@ -99,16 +96,14 @@ class Store:
             response = behind.getresponse()
             content = response.read()
             behind.close()
+        own = ("transfer-encoding", "connection", "date", "server", "content-length")
+        headers = {name: value for name, value in response.getheaders() if name.lower() not in own}
+        if kind:
+            send_badly(request, Faults(), kind, response.status, headers, content)
+            return
         request.send_response(response.status)
-        for name, value in response.getheaders():
-            if name.lower() not in (
-                "transfer-encoding",
-                "connection",
-                "date",
-                "server",
-                "content-length",
-            ):
-                request.send_header(name, value)
+        for name, value in headers.items():
+            request.send_header(name, value)
         length = response.getheader("Content-Length") if request.command == "HEAD" else None
         request.send_header("Content-Length", length or str(len(content)))
         request.end_headers()

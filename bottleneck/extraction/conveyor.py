@@ -299,7 +299,7 @@ def _read(item: Item, place: Place) -> tuple[bytes | None, str, dict[str, str]]:
     unreadable = {}
     for path in item.paths:
         try:
-            data = place.read(path)
+            data = place.read(path, item.size)
         except UnreadableImageError as error:
             unreadable[path] = str(error)
             continue

@@ -6,7 +6,7 @@ process, on any machine that sees the images and the cache.
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +43,14 @@ class Target:
 class Item:
     """One image to compute: its digest, every path it is known under, and the views of it.
 
-    Without a digest it is a file that has not been read yet, and its views are those it may lack.
+    Without a digest it is a file that has not been read yet, and its views are those it may lack. Its size in bytes
+    is what it was when it was listed; -1 where that is not known.
     """
 
     digest: str
     paths: tuple[str, ...]
     views: tuple[int, ...] = (0,)
+    size: int = field(default=-1, compare=False)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Missing(Collection[Item]):
     def __iter__(self) -> Iterator[Item]:
         for place, row in enumerate(self.rows):
             views = tuple(itertools.compress(self.views, self.lacked[:, place]))
-            yield Item(row.digest, (row.path, *self.copies.get(place, ())), views)
+            yield Item(row.digest, (row.path, *self.copies.get(place, ())), views, row.size)
 
     @property
     def total(self) -> int:

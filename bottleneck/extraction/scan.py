@@ -245,7 +245,7 @@ def _recalled(
 
 def _read(place: Place, row: Row) -> Row:
     try:
-        return row._replace(digest=digest_of(place.read(row.path)), status=OK)
+        return row._replace(digest=digest_of(place.read(row.path, row.size)), status=OK)
     except UnreadableImageError as error:
         return unreadable(row, str(error))
 

@@ -18,8 +18,14 @@ Stamp = tuple[int, int]
 class Place(Protocol):
     """The root of an image set: it reads what its paths name. Several threads may do so at once."""
 
-    def read(self, path: str) -> bytes:
-        """Read a whole picture.
+    def read(self, path: str, size: int = -1) -> bytes:
+        """Read a whole image.
+
+        Parameters
+        ----------
+        path : str
+        size : int
+            Its size in bytes when it was listed; -1 where that is not known. What a store sends is compared with it.
 
         Raises
         ------
@@ -73,10 +79,10 @@ class Folder:
 
     root: str
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, size: int = -1) -> bytes:
         """Read a file, see `Place.read`."""
         if is_url(path):
-            return open_place(path).read("")
+            return open_place(path).read("", size)
         inner = find_member(path)
         if inner is None or not Path(self.root, inner[0]).is_file():
             return read_bytes(Path(self.root, path))

@@ -31,7 +31,7 @@ class RemoteFolder:
             folder, name = self.root, path
         return self._elsewhere.setdefault(folder, Remote(folder)), name
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, size: int = -1) -> bytes:
         """Read an object, again where a fault may pass, see `Place.read`."""
         try:
             inner = self._inner(path)
@@ -40,7 +40,7 @@ class RemoteFolder:
                     container = open_container(inner[0])
                 return container.read(inner[1])
             place, name = self.where(path)
-            return place.read(name)
+            return place.read(name, size=size)
         except RemoteError as error:
             raise UnreadableImageError(error.reason) from error
         except BottleneckError as error:

@@ -253,7 +253,7 @@ def test_slow_reads_overlap_and_no_more_is_decoded_at_once_than_asked(
         return slow
 
     class FarAway:
-        read = staticmethod(slowly("read", lambda path: (root / path).read_bytes()))
+        read = staticmethod(slowly("read", lambda path, size: (root / path).read_bytes()))
 
     monkeypatch.setattr("bottleneck.extraction.conveyor.open_place", lambda _: FarAway)
     monkeypatch.setattr("bottleneck.extraction.conveyor.decode", slowly("decode", decode))
