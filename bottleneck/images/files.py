@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bottleneck.errors import BottleneckError
 from bottleneck.images.decode import UnreadableImageError
+from bottleneck.images.reasons import describe
 
 # No image within `bottleneck.images.decode.MAX_PIXELS` is larger in 8 or 16 bit, so it limits damage and attacks only:
 # a sparse file of 10 GB, or a few kilobytes of zip that unpack to more than the memory holds.
@@ -70,4 +71,4 @@ def why_unreadable(path: Path, error: OSError) -> str:
         return "no permission to read the file"
     if error.errno == errno.ELOOP:
         return "link loop: the link leads back to itself"
-    return f"cannot be read: {error.strerror}"
+    return f"cannot be read: {error.strerror or describe(error)}"

@@ -5,8 +5,10 @@ References
 .. Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images.
 """
 
+import io
 import operator
 import pickle
+import pickletools
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,8 +124,12 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpickle(file: File) -> dict[bytes, Any]:
-    with file.open("rb") as raw:
-        content = _Unpickler(raw, encoding="bytes").load()
+    data = file.read_bytes()
+    for operation, number, _ in pickletools.genops(data):
+        # objects are remembered by number, and a table is made up to the highest: a few bytes take gigabytes
+        if operation.name == "LONG_BINPUT" and int(str(number)) > len(data):
+            raise pickle.UnpicklingError(f"it remembers an object as number {number}")
+    content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
     if not isinstance(content, dict):
         raise pickle.UnpicklingError("it is no table")
     return content

@@ -72,6 +72,12 @@ def test_a_negative_label_is_not_the_last_class(tmp_path: Path) -> None:
     assert [file.label for file in read_source(tmp_path / "data_batch_1").files] == ["-1", "dog"]
 
 
+def test_a_pickle_that_makes_a_table_of_gigabytes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data_batch_1").write_bytes(b"\x80\x02]r\xff\xff\xff\x0f.")
+    with pytest.raises(BottleneckError, match="remembers an object as number 268435455"):
+        read_source(tmp_path / "data_batch_1")
+
+
 @pytest.mark.parametrize("name", ["data_batch_1", "data_batch_1.bin"])
 def test_a_sparse_batch_is_refused_before_it_is_read(name: str, tmp_path: Path) -> None:
     with (tmp_path / name).open("wb") as file:

@@ -71,7 +71,7 @@ def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
         end, end.map(lambda n: len(content) - 1 - n), st.integers(0, len(content) - 1)
     )
     for _ in range(draw(st.integers(1, 6))):
-        at = min(draw(place), len(content) - 1)
+        at = max(min(draw(place), len(content) - 1), 0)
         match draw(st.integers(0, 4)):
             case 0:
                 content[at] = draw(st.integers(0, 255))
