@@ -22,32 +22,38 @@ def compare(
     ],
     heads: Annotated[
         str,
-        typer.Option(help='What to fit, separated by commas; see fit-head --help. "" fits none.'),
+        typer.Option(help='Heads to fit, separated by commas; see fit-head --help. "" for none.'),
     ] = ",".join(DEFAULT_HEADS),
     run: Annotated[
         list[str] | None,
-        typer.Option(help="Folder or URL of a run to enter as it was fitted; may be repeated."),
+        typer.Option(help="Folder or URL of a saved run to include; may be repeated."),
     ] = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
             "--recipe",
             "--recipes",
-            help="Ids of recipes or parts of them, separated by commas. A+B puts two side by side.",
-            show_default="each there is",
+            help="Recipes to compare: ids or parts of ids, separated by commas. A+B concatenates A and B.",
+            show_default="all",
         ),
     ] = None,
     top_k: Annotated[
         int | None,
-        typer.Option(min=1, help="For top-k accuracy.", show_default="5, or half of the classes"),
+        typer.Option(
+            min=1, help="The k of top-k accuracy.", show_default="5, or half of the classes"
+        ),
     ] = None,
     learning_curve: Annotated[
-        bool, typer.Option("--learning-curve", help="Also fit on parts of the training split.")
+        bool, typer.Option("--learning-curve", help="Also fit on fractions of the training split.")
     ] = False,
-    report: Annotated[Path | None, typer.Option(help="An HTML file to write.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A CSV file to write.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the split, if one is made, of heads and intervals.")
+        int,
+        typer.Option(
+            min=0,
+            help="Random seed for the split (if one is created), the heads and the intervals.",
+        ),
     ] = 0,
     cluster: options.Cluster = None,
     memory: options.Memory = None,
@@ -75,20 +81,18 @@ def compare(
         terminal.warn(printable(warning))
     for cache, count in comparison.left_out.items():
         if count:
-            terminal.say(
-                f"{count} images of {cache} are left out: not all of the caches have them."
-            )
+            terminal.say(f"{count} images of {cache} are left out: not all caches have them.")
     if json:
         terminal.result_json(comparison.to_dict())
     else:
         terminal.result(_table(comparison))
         terminal.result("\n".join(["", *map(printable, comparison.words)]))
     if report is not None:
-        terminal.say(f"The report is in {report}")
+        terminal.say(f"Report: {report}")
 
 
 def _table(comparison: Comparison) -> str:
-    """Lay figures out, each above the interval it lies in with a confidence of 95 %."""
+    """Format the metrics as a table, each above its 95 % confidence interval."""
     width = max(len("entry"), *(len(entry.name) for entry in comparison.entries))
     titles = [name.replace("_", " ") for name in METRICS]
     titles = [

@@ -1,4 +1,4 @@
-"""Charts of a report, as SVG that takes its colours and letters from the page around it."""
+"""Charts of a report, as SVG that inherits text colour and font from the page."""
 
 import io
 import warnings
@@ -14,29 +14,29 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from bottleneck.evaluate.comparison import CurvePoint, Entry
+from bottleneck.evaluate.comparison import SPLIT_NAMES, CurvePoint, Entry
 from bottleneck.evaluate.intervals import Estimate
 from bottleneck.evaluate.names import shorten
 from bottleneck.runs.metrics import CONFIDENCE_BINS
 
-# Matplotlib knows no "colour of the text around": what is drawn in this one, which nothing else
-# has, becomes currentColor.
+# Stands for the text colour of the page, which Matplotlib has no name for: this colour, used for nothing
+# else, is replaced with currentColor.
 _INK = "#010203"
 
-# Seen on white and on black (3:1 or more against both), and told apart by the colour-blind: after
+# Contrast of 3:1 or more on white and on black, and distinguishable by colour-blind readers: after
 # Okabe and Ito 2008, Color Universal Design, without black and yellow.
 COLOURS = ("#3d8fd1", "#d9730d", "#129a74", "#cc5fa3", "#c0504d", "#8b78d9", "#a08000", "#6b8e9f")
 
-# Names and numbers are written where there is room for them on a phone.
+# Largest numbers of classes whose names, or counts, have room on a phone.
 _NAMED = 20
 _COUNTED = 12
 
-# A phone's width in points, so that letters are not shrunk there.
+# In inches: the width of a phone, so that text is not scaled down there.
 _WIDTH, _HEIGHT = 4.4, 3.7
 
 _STYLE: Any = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "bottleneck",  # or names of shapes would be random
+    "svg.hashsalt": "bottleneck",  # otherwise the ids of shapes are random
     "text.parse_math": False,  # a class may be called $x$
     "font.size": 10,
     "text.color": _INK,
@@ -54,17 +54,17 @@ _STYLE: Any = {
 
 
 def accuracy_against_time(entries: Sequence[Entry], split: str) -> str:
-    """Accuracy and its interval against the seconds a head took to fit, numbered by rank."""
+    """Draw accuracy, with its interval, against the time to fit; points are numbered by rank."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _new("seconds to fit", f"accuracy in {split}")
+        figure, axes = _new("time to fit (s)", f"{SPLIT_NAMES[split]} accuracy")
         axes.grid(alpha=0.25, linewidth=0.5)
         for rank, entry in enumerate(entries):
             if entry.costs is None or not entry.scores:
                 continue
-            seconds = max(entry.costs.fit_seconds, 1e-3)  # a logarithm is taken of it
+            seconds = max(entry.costs.fit_seconds, 1e-3)  # the axis is logarithmic
             accuracy = entry.scores[split].figures["accuracy"]
             _point(axes, seconds, accuracy, COLOURS[rank % len(COLOURS)])
-            # above and below in turn: heads of one rank after the other are often close together
+            # alternately above and below: neighbours in rank are often close together
             beside = (6, 5 if rank % 2 else -12)
             axes.annotate(
                 str(rank + 1), (seconds, accuracy.value), beside, textcoords="offset points"
@@ -75,9 +75,9 @@ def accuracy_against_time(entries: Sequence[Entry], split: str) -> str:
 
 
 def learning_curves(points: Sequence[CurvePoint], entries: Sequence[Entry]) -> str:
-    """Accuracy on val against how many images a head was fitted on."""
+    """Draw validation accuracy against the number of training images."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _new("images fitted on", "accuracy in val")
+        figure, axes = _new("training images", "validation accuracy")
         for rank, entry in enumerate(entries):
             own = [point for point in points if point.entry == entry.name]
             if not own:
@@ -93,14 +93,14 @@ def learning_curves(points: Sequence[CurvePoint], entries: Sequence[Entry]) -> s
 
 
 def calibration(y: NDArray[np.int64], probabilities: NDArray[np.float32]) -> str:
-    """How often a head is right, against how sure it is."""
+    """Draw accuracy against confidence, with the distribution of confidence."""
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == y
+    correct = probabilities.argmax(axis=1) == y
     bins = np.clip(np.ceil(confidence * CONFIDENCE_BINS).astype(int) - 1, 0, CONFIDENCE_BINS - 1)
     counts = np.bincount(bins, minlength=CONFIDENCE_BINS)
-    there = np.flatnonzero(counts)
+    used = np.flatnonzero(counts)
     with mpl.rc_context(_STYLE):
-        figure, axes = _new("confidence", "share that is right")
+        figure, axes = _new("confidence", "accuracy")
         axes.bar(
             (np.arange(CONFIDENCE_BINS) + 0.5) / CONFIDENCE_BINS,
             counts / counts.sum(),
@@ -109,13 +109,13 @@ def calibration(y: NDArray[np.int64], probabilities: NDArray[np.float32]) -> str
             alpha=0.35,
             label="share of images",
         )
-        axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=0.8, label="calibrated")
+        axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=0.8, label="perfect calibration")
         axes.plot(
-            np.bincount(bins, confidence)[there] / counts[there],
-            np.bincount(bins, right)[there] / counts[there],
+            np.bincount(bins, confidence)[used] / counts[used],
+            np.bincount(bins, correct)[used] / counts[used],
             "o-",
             color=COLOURS[0],
-            label="the best entry",
+            label="best entry",
         )
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
         figure.legend(loc="outside lower center", ncols=2)
@@ -123,43 +123,46 @@ def calibration(y: NDArray[np.int64], probabilities: NDArray[np.float32]) -> str
 
 
 def confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> tuple[str, str]:
-    """Labels against predictions, and where in the picture the matrix lies.
+    """Draw the confusion matrix.
 
     Returns
     -------
-    str, str
-        The SVG; and left, top, right and bottom of the matrix as parts of its width and height.
+    svg : str
+    box : str
+        Left, top, right and bottom of the matrix, as fractions of the width and height of the chart.
     """
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     pixels = np.empty((*counts.shape, 4))
     pixels[..., :3] = mpl.colors.to_rgb(COLOURS[0])
-    pixels[..., 3] = 0.75 * share  # the page shows through, whatever its colour
+    pixels[..., 3] = 0.75 * share  # transparent, so that it suits light and dark pages
     with mpl.rc_context(_STYLE):
         figure, axes = _new("predicted", "label", height=4.4)
         axes.imshow(pixels, interpolation="none", aspect="auto")
         for side in ("top", "right"):
             axes.spines[side].set_visible(True)
         if len(classes) <= _NAMED:
-            places, names = range(len(classes)), [shorten(name, 14) for name in classes]
-            axes.set_xticks(places, names, rotation=90 if len(classes) > 4 else 0)
-            axes.set_yticks(places, names)
+            ticks, names = range(len(classes)), [shorten(name, 14) for name in classes]
+            axes.set_xticks(ticks, names, rotation=90 if len(classes) > 4 else 0)
+            axes.set_yticks(ticks, names)
         if len(classes) <= _COUNTED:
             for row, column in np.ndindex(*counts.shape):
                 axes.text(column, row, f"{counts[row, column]}", ha="center", va="center")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of letters its font lacks; the reader's has them
+            warnings.simplefilter(
+                "ignore"
+            )  # about glyphs missing from Matplotlib's font; the browser has others
             figure.draw_without_rendering()
         box = axes.get_position()
-        places_in_picture = (box.x0, 1 - box.y1, box.x1, 1 - box.y0)
-        return _svg(figure, "confusion"), ",".join(f"{part:.5f}" for part in places_in_picture)
+        edges = (box.x0, 1 - box.y1, box.x1, 1 - box.y0)
+        return _svg(figure, "confusion"), ",".join(f"{edge:.5f}" for edge in edges)
 
 
 def feature_map(
-    places: NDArray[np.float64],
+    positions: NDArray[np.float64],
     y: NDArray[np.int64],
-    right: NDArray[np.bool_],
+    correct: NDArray[np.bool_],
 ) -> str:
-    """Images as points; each ``use`` of a point has the number of its image as ``data-i``."""
+    """Draw images as points; each ``use`` element has the number of its image as ``data-i``."""
     with mpl.rc_context(_STYLE):
         figure, axes = _new("", "", height=4.6)
         axes.set_xticks([])
@@ -168,14 +171,17 @@ def feature_map(
             side.set_visible(False)
         colours = np.array([COLOURS[label % len(COLOURS)] for label in y])
         order = []
-        for marker, size, name, chosen in (("o", 16, "right", right), ("X", 34, "wrong", ~right)):
-            there = np.flatnonzero(chosen)
-            order.append((name, there))
-            if len(there):
+        for marker, size, name, chosen in (
+            ("o", 16, "right", correct),
+            ("X", 34, "wrong", ~correct),
+        ):
+            images = np.flatnonzero(chosen)
+            order.append((name, images))
+            if len(images):
                 axes.scatter(
-                    places[there, 0],
-                    places[there, 1],
-                    c=colours[there],
+                    positions[images, 0],
+                    positions[images, 1],
+                    c=colours[images],
                     marker=marker,
                     s=size,
                     alpha=0.85,
@@ -184,12 +190,12 @@ def feature_map(
                     gid=name,
                 )
         tree = _tree(figure)
-        for name, there in order:
+        for name, images in order:
             group = next((one for one in tree.iter() if one.get("id") == name), None)
             uses = [] if group is None else [one for one in group.iter() if _tag(one) == "use"]
-            for use, place in zip(uses, there, strict=True):
-                use.set("data-i", str(place))
-                use.set("data-class", str(y[place]))
+            for use, image in zip(uses, images, strict=True):
+                use.set("data-i", str(image))
+                use.set("data-class", str(y[image]))
         return _written(tree, "map")
 
 
@@ -210,7 +216,7 @@ def _new(x: str, y: str, height: float = _HEIGHT) -> tuple[Figure, Axes]:
 def _logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-    axes.xaxis.set_major_formatter("{x:g}")  # 10 to the power of something takes formulas
+    axes.xaxis.set_major_formatter("{x:g}")  # powers of ten would need math text
     axes.xaxis.set_minor_locator(NullLocator())
 
 
@@ -221,7 +227,9 @@ def _tag(element: ElementTree.Element) -> str:
 def _tree(figure: Figure) -> ElementTree.Element:
     written = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of letters its font lacks; the reader's has them
+        warnings.simplefilter(
+            "ignore"
+        )  # about glyphs missing from Matplotlib's font; the browser has others
         nothing: Mapping[str, None] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(written, format="svg", metadata=nothing)
     return ElementTree.fromstring(written.getvalue())
@@ -232,7 +240,7 @@ def _svg(figure: Figure, name: str) -> str:
 
 
 def _written(tree: ElementTree.Element, name: str) -> str:
-    """Write it for use inside a page: names of its parts unlike those of other charts."""
+    """Serialise a chart for use inside a page, with ids that differ from those of other charts."""
     link = "{http://www.w3.org/1999/xlink}href"
     for element in tree.iter():
         for attribute in ("id", link, "clip-path", "style"):
@@ -247,7 +255,7 @@ def _written(tree: ElementTree.Element, name: str) -> str:
             element.set(attribute, value)
     for attribute in ("width", "height"):
         tree.attrib.pop(attribute, None)
-    tree.set("aria-hidden", "true")  # what it shows is in words and tables beside it
+    tree.set("aria-hidden", "true")  # the page has the same facts as text and tables
     ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     return ElementTree.tostring(tree, encoding="unicode")

@@ -1,4 +1,4 @@
-"""What a comparison of heads found."""
+"""Results of a comparison of heads."""
 
 import csv
 import dataclasses
@@ -24,16 +24,16 @@ SPLIT_NAMES = {"val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured of one head on one split.
+    """Scores of one head on one split.
 
     Attributes
     ----------
     figures : dict of str to Estimate
-        By the names in `bottleneck.runs.metrics.METRICS`.
+        Metrics, by the names in `bottleneck.runs.metrics.METRICS`.
     against_best : Discordance or None
-        By image, first the best entry and then this one; None for the best itself.
+        Test of this entry against the best, which is the first of the pair; None for the best itself.
     corrected_p : float or None
-        The probability of it, corrected for the number of entries.
+        The p-value of that test, corrected for the number of entries.
     """
 
     figures: Mapping[str, Estimate]
@@ -43,15 +43,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a head took. These differ from one time to the next.
+    """Costs of a head. These differ from run to run.
 
     Attributes
     ----------
     fit_seconds : float
     predict_microseconds : float
-        For each image, reading its features not included.
+        Time to predict one image, without reading its features.
     bytes : int
-        Of the head's files.
+        Size of the head's files.
     """
 
     fit_seconds: float
@@ -61,25 +61,25 @@ class Costs:
 
 @dataclass(frozen=True)
 class Entry:
-    """One head on the features of one cache, fitted now or before.
+    """One head on one feature set, or one saved run.
 
     Attributes
     ----------
     name : str
-        The head, and where there are several the features; of a run its folder.
+        Name of the head, and of the feature set if there are several; for a run, of its folder.
     head, cache : str
     recipes : tuple of str
-        Ids; features of several are side by side.
+        Ids. The features of several are concatenated.
     params : dict
-        The head's parameters, and under ``chosen`` what was chosen while fitting.
+        Parameters of the head, and under ``chosen`` the values chosen during fitting.
     scores : dict of str to Scores
-        ``val``, and ``test`` where there is one. Empty where the head failed.
+        By split: ``val``, and ``test`` if there is one. Empty if the head failed.
     costs : Costs or None
-        None where nobody knows.
+        None if they are unknown.
     reason : str
-        Why it failed; empty where it did not.
+        Why the head failed; empty if it did not.
     run : str
-        The folder of the run, where the head was fitted before; empty where it was fitted now.
+        Folder of the saved run; empty for a head that was fitted now.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Accuracy on the validation split of an entry fitted on a part of the training split."""
+    """Validation accuracy of an entry fitted on a number of training images."""
 
     entry: str
     images: int
@@ -104,26 +104,26 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Heads on the same images.
+    """Heads compared on the same images.
 
     Attributes
     ----------
     entries : tuple of Entry
-        From the best on; those that failed last.
+        The best first; entries that failed come last.
     images : dict of str to int
-        How many images each split has.
+        Number of images of each split.
     left_out : dict of str to int
-        By cache, labelled images that not all of the caches have.
+        By cache, the number of labelled images that not all caches have.
     classes : tuple of str
     top_k : int
         The k of top-k accuracy.
     split : str
-        ``given`` by the data, or made by ``digest``.
+        ``given`` by the data, or created from a ``digest`` of each image.
     seed : int
     findings : Findings
-        What to mistrust in the data.
+        Results of the data checks.
     curve : tuple of CurvePoint
-        The learning curves, where they were asked for.
+        The learning curves, if requested.
     """
 
     entries: tuple[Entry, ...]
@@ -143,16 +143,16 @@ class Comparison:
 
     @property
     def judged_on(self) -> str:
-        """The split to believe: the test split, which chose nothing, where there is one."""
+        """The split that scores are reported on: the test split if there is one, otherwise ``val``."""
         return "test" if "test" in self.images else "val"
 
     @property
     def words(self) -> tuple[str, ...]:
-        """What follows from the figures, in plain words."""
-        return tuple(_words(self))
+        """Summary in sentences."""
+        return tuple(_summarise(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON takes it. All but ``costs`` is the same each time."""
+        """Convert to a JSON object. All but ``costs`` is reproducible."""
         table = [dataclasses.asdict(entry) for entry in self.entries]
         costs = {entry["name"]: entry.pop("costs") for entry in table}
         return {
@@ -173,16 +173,16 @@ class Comparison:
         }
 
     def to_records(self) -> list[dict[str, Any]]:
-        """A flat record for each entry and split; what it took comes last."""
+        """Make one flat record for each entry and split; the costs are its last columns."""
         return [dict(record) for entry in self.entries for record in _records(entry)]
 
     def to_frame(self) -> Any:
-        """Give `to_records` as a pandas DataFrame.
+        """Convert `to_records` to a pandas DataFrame.
 
         Raises
         ------
         BottleneckError
-            pandas is not installed.
+            If pandas is not installed.
         """
         try:
             import pandas as pd
@@ -198,7 +198,7 @@ class Comparison:
         Raises
         ------
         BottleneckError
-            It cannot be written.
+            If the file cannot be written.
         """
         records = self.to_records()
         names = list(dict.fromkeys(name for record in records for name in record))
@@ -210,7 +210,7 @@ class Comparison:
             Path(file).write_text(lines.getvalue(), encoding="utf-8", errors="surrogateescape")
         except OSError as error:
             raise BottleneckError(
-                f"cannot write {file}: {error.strerror}; give another place with --out"
+                f"cannot write {file}: {error.strerror}; give another file with --out"
             ) from error
 
 
@@ -233,19 +233,22 @@ def _records(entry: Entry) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def _words(found: Comparison) -> Iterator[str]:
+def _summarise(found: Comparison) -> Iterator[str]:
     split, best = found.judged_on, found.best
     accuracy = best.scores[split].figures["accuracy"]
     yield (
-        f"Chosen on {found.images['val']:,} images in val: {best.name}. "
-        f"On {found.images[split]:,} in {split} it is right about {accuracy.value:.1%} "
-        f"({accuracy.low:.1%} to {accuracy.high:.1%})."
+        f"Best on {found.images['val']:,} validation images: {best.name}. "
+        f"On {found.images[split]:,} {SPLIT_NAMES[split]} images its accuracy is {percent(accuracy.value)} "
+        f"(95 % confidence interval: {percent(accuracy.low)} to {percent(accuracy.high)})."
     )
     if accuracy.value == 1:
         # no resample holds an error either. The bound is Hanley and Lippman-Hand 1983, If Nothing
         # Goes Wrong, Is Everything All Right?
-        share = min(1.0, 3 / found.images[split])
-        yield f"It makes no mistake there; in the long run it may still make {share:.1%}."
+        bound = min(1.0, 3 / found.images[split])
+        yield (
+            "It makes no errors there; the upper 95 % confidence bound of its error rate is "
+            f"{percent(bound)}."
+        )
     same, worse, better = [], [], []
     for entry in found.entries[1:]:
         if not entry.scores:
@@ -260,15 +263,29 @@ def _words(found: Comparison) -> Iterator[str]:
             worse.append(entry.name)
         else:
             better.append(entry.name)
-    test = f"McNemar's test in {split}, corrected after Holm, at {LEVEL:.0%}"
+    test = f"{SPLIT_NAMES[split]} images, McNemar, Holm-corrected, α = {LEVEL:g}"
     if same:
-        yield f"No difference is shown between {best.name} and: {', '.join(same)} ({test})."
+        yield f"No significant difference between {best.name} and {', '.join(same)} ({test})."
     if worse:
-        yield f"{best.name} is better than: {', '.join(worse)} ({test})."
+        yield f"{best.name} is significantly better than {', '.join(worse)} ({test})."
     if better:
-        yield f"Better in {split}, though not chosen in val: {', '.join(better)} ({test})."
+        yield (
+            f"Significantly better than {best.name}, though not chosen by validation accuracy: "
+            f"{', '.join(better)} ({test})."
+        )
     if split == "val":
         yield (
-            "There is no test split: the best was chosen on the images it is measured on, "
-            "and its figures are a little too good."
+            "There is no test split: the best entry was chosen on the images it is scored on, "
+            "so its scores are slightly optimistic."
         )
+
+
+def percent(share: float) -> str:
+    """Format a share as a percentage.
+
+    Examples
+    --------
+    >>> percent(0.8404)
+    '84.0 %'
+    """
+    return f"{100 * share:.1f} %"

@@ -1,4 +1,4 @@
-"""Images that are nearly the same, told by their features."""
+"""Near-duplicate images, found by their features."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,40 +9,40 @@ from numpy.typing import NDArray
 from bottleneck.cache.features import Located
 from bottleneck.heads.scaling import slices
 
-# Cosine of features less their mean. Measured on photographs of insects (MobileNet): a picture saved
-# again at a low quality 0.97, brightened 0.99, halved in size 0.93, mirrored, or cropped by a twentieth
-# on each side, 0.90, a different picture 0.78 at most.
+# Cosine similarity of features after subtracting their mean. Measured on photographs of insects
+# (MobileNet): an image saved again at low quality 0.97, brightened 0.99, halved in size 0.93, mirrored, or
+# cropped by 5 % on each side, 0.90; a different image at most 0.78.
 ALIKE = 0.85
 
-# On features that tell little apart (small networks, plain drawings) many images are that alike. A pair
-# counts if it is much closer than an image is to its tenth neighbour: by this part of the distance.
+# With features that separate images poorly (small networks, plain drawings) many images are that similar.
+# A pair counts only if its distance is below this fraction of the distance to the tenth neighbour,
 _CLOSER = 0.6
 _NEIGHBOUR = 10
 
-# ... among so many images, drawn at random where there are more.
+# ... measured in a random sample of at most this many images.
 _SAMPLE = 2000
 
-# Pairs are looked for on random projections to so many dimensions, and then compared in full. Near
-# a cosine of 1 a projection errs little: at 0.85 by 0.025 (Li, Hastie and Church 2006, Improving Random
-# Projections Using Marginal Information), and pairs within twice that are looked at too.
+# Candidate pairs are found on random projections to this many dimensions, then compared with all
+# dimensions. The error of a projection is small near a cosine of 1: 0.025 at 0.85 (Li, Hastie and Church
+# 2006, Improving Random Projections Using Marginal Information). The slack is twice that error.
 _DIMENSIONS = 128
 _SLACK = 0.05
 
-# Rows compared with all others at a time: of 50,000 images, 100 MB of cosines.
+# Rows compared with all others per block: 100 MB of cosines for 50,000 images.
 _ROWS = 512
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pairs of images that are nearly the same, or the same byte for byte.
+    """Pairs of near-duplicate or identical images.
 
     Attributes
     ----------
     pairs : ndarray of int64, shape (m, 2)
-        Places of the images; the first is the lower.
+        Row numbers of the images; the first is the lower.
     cosines : ndarray of float32, shape (m,)
     groups : ndarray of int64, shape (n,)
-        Images that pairs connect have the same number.
+        Group of each image. Images connected by pairs are in the same group.
     """
 
     pairs: NDArray[np.int64]
@@ -50,17 +50,17 @@ class Duplicates:
     groups: NDArray[np.int64]
 
 
-def find_duplicates(images: Located, places: Mapping[str, slice], seed: int) -> Duplicates:
-    """Find for each image the one most like it, in its own split and in the others.
+def find_duplicates(images: Located, parts: Mapping[str, slice], seed: int) -> Duplicates:
+    """Find near-duplicates: for each image, the most similar one overall and in other splits.
 
     Parameters
     ----------
     images : Located
-        Of all splits, one after the other. At no time are all their features in memory.
-    places : dict of slice
-        Where each split is.
+        Images of all splits, one split after the other. Their features are read in slices.
+    parts : dict of slice
+        Rows of each split.
     seed : int
-        Of the projection and the sample.
+        Random seed for the projection and the sample.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -69,7 +69,7 @@ def find_duplicates(images: Located, places: Mapping[str, slice], seed: int) -> 
     rng = np.random.default_rng(seed)
     center = _center(images)
     units = _project(images, center, rng)
-    candidates = np.concatenate([_same_bytes(images), _nearest(units, places)])
+    candidates = np.concatenate([_same_bytes(images), _nearest(units, parts)])
     candidates = np.unique(np.sort(candidates, axis=1), axis=0)
     cosines = _cosines(images, center, candidates)
     usual = _usual_distance(units, rng)
@@ -85,7 +85,7 @@ def find_duplicates(images: Located, places: Mapping[str, slice], seed: int) -> 
 
 
 def pool_maps(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Average features over the positions of a map; vectors stay what they are."""
+    """Average maps over their positions; vectors are returned unchanged."""
     return X if X.ndim == 2 else X.reshape(len(X), -1, X.shape[-1]).mean(axis=1)
 
 
@@ -97,9 +97,9 @@ def _center(images: Located) -> NDArray[np.float64]:
 
 
 def _units(
-    images: Located, center: NDArray[np.float64], places: NDArray[np.int64]
+    images: Located, center: NDArray[np.float64], rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    X = pool_maps(images.take(places).gather(slice(None)).X) - center.astype(np.float32)
+    X = pool_maps(images.take(rows).gather(slice(None)).X) - center.astype(np.float32)
     length = np.linalg.norm(X, axis=1, keepdims=True)
     X /= np.where(length > 0, length, 1)
     return X
@@ -119,10 +119,10 @@ def _project(
     return projected
 
 
-def _nearest(units: NDArray[np.float32], places: Mapping[str, slice]) -> NDArray[np.int64]:
-    """Pair each image with the likest of all others, and with the likest of other splits."""
+def _nearest(units: NDArray[np.float32], parts: Mapping[str, slice]) -> NDArray[np.int64]:
+    """Pair each image with the most similar of all others, and with that of other splits."""
     found = [np.empty((0, 2), np.int64)]
-    for own in places.values():
+    for own in parts.values():
         for start in range(own.start, own.stop, _ROWS):
             rows = np.arange(start, min(start + _ROWS, own.stop))
             cosines = units[rows] @ units.T
@@ -130,17 +130,17 @@ def _nearest(units: NDArray[np.float32], places: Mapping[str, slice]) -> NDArray
             for others_only in (False, True):
                 if others_only:
                     cosines[:, own] = -1
-                likest = cosines.argmax(axis=1)
-                enough = cosines[np.arange(len(rows)), likest] >= ALIKE - _SLACK
-                found.append(np.stack([rows, likest], axis=1)[enough])
+                nearest = cosines.argmax(axis=1)
+                close = cosines[np.arange(len(rows)), nearest] >= ALIKE - _SLACK
+                found.append(np.stack([rows, nearest], axis=1)[close])
     return np.concatenate(found)
 
 
 def _same_bytes(images: Located) -> NDArray[np.int64]:
-    # train comes first: an image of another split is paired with its copy there, if there is one
+    # train comes first: an image of another split is paired with its copy in train, if there is one
     first: dict[str, int] = {}
-    firsts = [first.setdefault(row.digest, place) for place, row in enumerate(images.rows)]
-    copies = [(other, place) for place, other in enumerate(firsts) if other != place]
+    firsts = [first.setdefault(row.digest, i) for i, row in enumerate(images.rows)]
+    copies = [(other, i) for i, other in enumerate(firsts) if other != i]
     return np.array(copies, np.int64).reshape(-1, 2)
 
 
@@ -155,7 +155,7 @@ def _cosines(
 
 
 def _usual_distance(units: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Distance of each image from its tenth neighbour among a sample of the images."""
+    """Distance of each image to its tenth nearest neighbour in a sample of the images."""
     n = len(units)
     sample = units[rng.choice(n, min(n, _SAMPLE), replace=False)]
     rank = min(_NEIGHBOUR, len(sample) - 1)

@@ -1,4 +1,4 @@
-"""Metrics with the range that chance leaves them."""
+"""Metrics with 95 % confidence intervals."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from bottleneck.runs.metrics import METRICS, contributions, figures
 
-# The least that intervals are taken from: Efron and Tibshirani 1993, An Introduction to the
+# The smallest number recommended for intervals: Efron and Tibshirani 1993, An Introduction to the
 # Bootstrap, chapter 13.
 RESAMPLES = 1000
 
 _COVERAGE = 0.95
 
-# Resamples drawn at a time: of 50,000 images, 20 MB of counts.
+# Resamples per block: 20 MB of counts for 50,000 images.
 _BLOCK = 50
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, and the interval it lies in with a confidence of 95 %."""
+    """Value of a metric and its 95 % confidence interval."""
 
     value: float
     low: float
@@ -39,13 +39,13 @@ def estimate(
     Parameters
     ----------
     y : ndarray of int64, shape (n,)
-        Right classes; n is at least 1.
+        True classes; n is at least 1.
     probabilities : sequence of ndarray of float32, shape (n, classes)
-        Of each head.
+        Predictions of each head.
     k : int
-        Of the top-k accuracy.
+        The k of top-k accuracy.
     seed : int
-        Of the resamples, which are the same for every head.
+        Random seed for the resamples, which are the same for every head.
 
     Returns
     -------
@@ -54,9 +54,9 @@ def estimate(
 
     Notes
     -----
-    Percentiles of figures of images drawn with replacement (Efron 1979, Bootstrap Methods: Another
-    Look at the Jackknife). The calibration error of a resample is larger on average than that of the
-    images themselves, so that an interval is widened, where need be, to hold the figure itself.
+    Percentile bootstrap over images (Efron 1979, Bootstrap Methods: Another Look at the Jackknife). The
+    calibration error of a resample is larger on average than that of the images themselves, so an
+    interval is widened, if needed, to contain the value.
 
     Examples
     --------

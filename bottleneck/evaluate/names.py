@@ -1,22 +1,22 @@
-"""Names of files and classes, which may hold anything, as they can be shown."""
+"""Names of files and classes, made safe to display."""
 
 import unicodedata
 
 
 def printable(text: str) -> str:
-    r"""Replace what cannot be shown: bytes that are no text, control characters.
+    r"""Replace characters that cannot be displayed: undecodable bytes and control characters.
 
     Examples
     --------
     >>> printable("a\x00b\udcffc <i>")
     'a�b�c <i>'
     """
-    # Cc: control, Cs: a lone surrogate, which stands for a byte of a name that is no UTF-8
+    # Cc: control character. Cs: a lone surrogate, which stands for a byte that is not valid UTF-8
     return "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in text)
 
 
 def shorten(name: str, most: int) -> str:
-    """Cut a name that is too long for its place.
+    """Shorten a name to at most `most` characters.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Whether two heads differ on the same images."""
+"""Paired tests of two heads on the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Discordance:
-    """How often one head is right where another is wrong.
+    """Images that only one of two heads predicts correctly, and McNemar's test.
 
     Attributes
     ----------
     only_first, only_second : int
-        Images that only the one, or only the other, is right about.
+        Number of images that only the first, or only the second, predicts correctly.
     p : float
-        Probability of a difference at least as large if both were equally good.
+        The p-value, under the hypothesis that both are equally accurate.
     """
 
     only_first: int
@@ -25,19 +25,19 @@ class Discordance:
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Discordance:
-    """Test whether two heads are right equally often, by the images they differ on.
+    """Test whether two heads are equally accurate (McNemar, exact).
 
     Parameters
     ----------
     first, second : ndarray of bool, shape (n,)
-        Whether each is right about each image.
+        Whether each prediction is correct.
 
     Notes
     -----
     McNemar 1947, Note on the Sampling Error of the Difference Between Correlated Proportions, which
     Dietterich 1998, Approximate Statistical Tests for Comparing Supervised Classification Learning
-    Algorithms, recommends where a head is fitted once. By the binomial distribution itself, never
-    the χ² that approaches it: it is right for few images, and quick for many.
+    Algorithms, recommends if a head is fitted once. The exact binomial distribution is used rather than
+    the χ² approximation: it is valid for few images, and fast for many.
 
     Examples
     --------
@@ -55,12 +55,12 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Discordance:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Correct the probabilities of several tests for there being several.
+    """Correct the p-values of several tests (Holm).
 
     Notes
     -----
-    Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure: the chance of calling any
-    difference that is none stays below the level that the corrected ones are compared with.
+    Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure: the chance of
+    any false positive stays below the level that the corrected values are compared with.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def holm(p: Sequence[float]) -> list[float]:
     [0.03, 0.06, 0.06]
     """
     corrected, least = [0.0] * len(p), 0.0
-    for rank, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        least = max(least, min(1.0, (len(p) - rank) * p[place]))
-        corrected[place] = least
+    for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        least = max(least, min(1.0, (len(p) - rank) * p[i]))
+        corrected[i] = least
     return corrected

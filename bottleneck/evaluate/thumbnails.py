@@ -1,4 +1,4 @@
-"""Small pictures to put into a page."""
+"""Thumbnails for a report."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ from bottleneck.extraction.progress import Progress
 from bottleneck.images.decode import Fit, UnreadableImageError, decode, pixel_limit
 from bottleneck.images.place import Place, open_place
 
-# Large enough to tell an ant from a bee; some 2 kB each.
+# Pixels: large enough to tell an ant from a bee, and about 2 kB each.
 SIDE = 88
 _QUALITY = 72
 
@@ -22,21 +22,21 @@ _QUALITY = 72
 def thumbnails(
     root: str, rows: Sequence[Row], fit: Fit, progress: Progress
 ) -> dict[str, str | None]:
-    """Make a small picture of each image, as its base saw it.
+    """Make a thumbnail of each image, resized as for its base.
 
     Parameters
     ----------
     root : str
-        What paths start from.
+        Folder that paths are relative to.
     rows : sequence of Row
     fit : {"squash", "crop"}
-        How the recipe brings pictures to a square.
+        How the recipe resizes images to a square.
     progress : callable
 
     Returns
     -------
     dict of str to (str or None)
-        By digest, a ``data:`` address; None where the file is gone, or is another by now.
+        By digest, a ``data:`` URL; None if the file is missing or has changed.
     """
     wanted = list({row.digest: row for row in rows}.values())
     found: dict[str, str | None] = {}
@@ -51,14 +51,14 @@ def thumbnails(
 
 def _thumbnail(place: Place, row: Row, fit: Fit) -> str | None:
     try:
-        # what is of another size need not be read
+        # a file of another size has changed, and need not be read
         if row.size not in (-1, place.stamp(row.path)[0]):
             return None
         data = place.read(row.path)
         if hashlib.sha256(data).hexdigest() != row.digest:
             return None
         pixels = decode(data, SIDE, fit)
-    except (OSError, ValueError, UnreadableImageError):  # ValueError: a name no file can have
+    except (OSError, ValueError, UnreadableImageError):  # ValueError: a name that no file can have
         return None
     small = io.BytesIO()
     Image.fromarray(pixels).save(small, "JPEG", quality=_QUALITY)

@@ -1,20 +1,20 @@
-"""How well features suit labels, told without training a head."""
+"""Transferability scores: how well features suit labels, without training a head."""
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
-# The evidence is maximised by a fixed point that mostly settles within ten steps.
+# The fixed-point iteration that maximises the evidence mostly converges within ten steps.
 _STEPS = 100
 _SETTLED = 1e-4
 
 
 def logme(X: NDArray[np.float32], y: NDArray[np.int64]) -> float:
-    """Logarithm of the maximum evidence of labels given features, for each image and class.
+    """Compute LogME: the log of the maximum evidence of labels given features, per image and class.
 
-    How probable the labels are under a linear model of the features, with every weight integrated
-    out and both variances chosen to make it as large as can be. Higher is better; values compare
-    features of the same images, of whatever length.
+    This is the probability of the labels under a linear model of the features, with all weights integrated
+    out and both variances chosen to maximise it. Higher is better. Values are comparable between
+    features of the same images, also of different lengths.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def logme(X: NDArray[np.float32], y: NDArray[np.int64]) -> float:
     n, d = X.shape
     wide = X.astype(np.float64)
     targets = (y[:, None] == np.unique(y)).astype(np.float64)
-    # squares of the singular values, and the targets in their basis, from the smaller of the two Gram
-    # matrices: many times faster than the decomposition itself
+    # squared singular values, and the targets in their basis, from the smaller of the two Gram
+    # matrices: many times faster than a singular value decomposition
     if n <= d:
         s, U = np.linalg.eigh(wide @ wide.T)
         projected = U.T @ targets
@@ -51,19 +51,19 @@ def logme(X: NDArray[np.float32], y: NDArray[np.int64]) -> float:
         with np.errstate(invalid="ignore", divide="ignore"):
             projected = (V.T @ (wide.T @ targets)) / np.sqrt(s)[:, None]
     kept = s > s.max() * np.finfo(float).eps * max(n, d)
-    # the evidence does not depend on the scale of the features; nor should where the steps start
+    # the evidence does not depend on the scale of the features, and neither should the starting point
     s, projected = s[kept] / s.max(), projected[kept]
     evidences = []
     for target, along in zip(targets.T, projected.T, strict=True):
         x2 = along**2
-        beyond = max(target @ target - x2.sum(), 0.0)  # what no weights can explain
+        beyond = max(target @ target - x2.sum(), 0.0)  # the part that no weights can explain
         alpha = beta = 1.0
         for _ in range(_STEPS):
             t = alpha / beta
             gamma = (s / (s + t)).sum()
             weights = (s * x2 / (s + t) ** 2).sum()
             residual = (x2 * (t / (s + t)) ** 2).sum() + beyond
-            # the least positive numbers keep a perfect fit, or features of zeros, from dividing by zero
+            # the smallest positive numbers avoid a division by zero for a perfect fit or features of zeros
             alpha = gamma / max(weights, np.finfo(float).tiny) if gamma else 1.0
             beta = max(n - gamma, np.finfo(float).tiny) / max(residual, np.finfo(float).eps)
             if abs(alpha / beta / t - 1) < _SETTLED:
@@ -81,10 +81,11 @@ def logme(X: NDArray[np.float32], y: NDArray[np.int64]) -> float:
 
 
 def h_score(X: NDArray[np.float32], y: NDArray[np.int64]) -> float:
-    """How far classes lie apart, in units of how far features are spread.
+    """Compute the H-score: the spread of the class means relative to the spread of the features.
 
-    The trace of the covariance of the classes' means, against the covariance of all features, which
-    is shrunk so that more features than images do no harm. From 0 to the number of classes less one.
+    This is the trace of the covariance of the class means, relative to the covariance of all features.
+    The latter is shrunk, which allows more features than images. The range is from 0 to the number of
+    classes minus one.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def h_score(X: NDArray[np.float32], y: NDArray[np.int64]) -> float:
     Notes
     -----
     Bao et al. 2019, An Information-Theoretic Approach to Transferability in Task Transfer Learning;
-    shrunk as in Ibrahim, Ponomareva and Mazumder 2022, Newer is not always better, by Ledoit and Wolf
+    shrinkage as in Ibrahim, Ponomareva and Mazumder 2022, Newer is not always better, by Ledoit and Wolf
     2004.
 
     Examples
@@ -111,7 +112,7 @@ def h_score(X: NDArray[np.float32], y: NDArray[np.int64]) -> float:
     """
     centred = X.astype(np.float64) - X.mean(axis=0, dtype=np.float64)
     if not centred.any():
-        return 0.0  # features that are all the same: nothing is spread at all
+        return 0.0  # all features are equal
     spread = LedoitWolf(assume_centered=True, store_precision=False).fit(centred)
     classes, counts = np.unique(y, return_counts=True)
     means = np.stack([centred[y == code].mean(axis=0) for code in classes])

@@ -26,7 +26,7 @@ from bottleneck.heads.split import split_rows
 from tests.cache.test_recipe import RECIPE
 from tests.evaluate.synthetic import clusters, three_splits, write_cache
 
-# Each would do something, if it were taken for anything but a name.
+# Each would run or render as code if it were not escaped.
 HOSTILE_CLASSES = (
     "<script>document.title='owned'</script>",
     "</script><img src=x onerror=\"document.title='owned'\">",
@@ -54,7 +54,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
-    """Real pictures with names that want to be code; one vanished, one was replaced."""
+    """Real images with names that contain code; one was deleted, one was replaced."""
     folder = tmp_path_factory.mktemp("hostile")
     X, y = clusters(150, 3, apart=1.0)
     X[1] = X[0] + 0.05  # nearly the same
@@ -89,7 +89,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]
 
 @pytest.fixture
 def page(browser: Any, hostile: tuple[Path, Comparison]) -> Iterator[Any]:
-    """The report in a browser; whatever it complains of or asks for fails the test."""
+    """The report in a browser; any console message or network request fails the test."""
     context = browser.new_context(viewport={"width": 1100, "height": 800})
     shown = context.new_page()
     complaints: list[str] = []
@@ -115,7 +115,7 @@ def cells(page: Any, table: str, column: int) -> list[str]:
     return [text.split("\n")[0].strip() for text in found]
 
 
-def test_names_that_want_to_be_code_stay_text(page: Any, hostile: tuple[Path, Comparison]) -> None:
+def test_hostile_names_are_shown_as_text(page: Any, hostile: tuple[Path, Comparison]) -> None:
     assert cells(page, "#classes table", 1) == sorted(HOSTILE_CLASSES)
     shown = page.locator("main").inner_text()
     for name in HOSTILE_CLASSES:
@@ -129,10 +129,10 @@ def test_names_that_want_to_be_code_stay_text(page: Any, hostile: tuple[Path, Co
     assert HOSTILE_NAME not in source
 
 
-def test_a_script_that_came_in_all_the_same_would_not_run(
+def test_an_injected_script_does_not_run(
     browser: Any, tmp_path: Path, hostile: tuple[Path, Comparison]
 ) -> None:
-    """The page allows the one script whose digest it names, and no address but its own pictures."""
+    """The page allows only the script whose digest it names, and only embedded images."""
     source = hostile[0].read_text(encoding="utf-8")
     smuggled = "<script>document.title='owned'</script><img src='http://127.0.0.1:9/x.png'>"
     (tmp_path / "r.html").write_text(source.replace("<main>", f"<main>{smuggled}"), "utf-8")
@@ -140,7 +140,7 @@ def test_a_script_that_came_in_all_the_same_would_not_run(
     failed: list[str] = []
     shown.on("requestfailed", lambda request: failed.append(request.failure))
     shown.goto((tmp_path / "r.html").as_uri())
-    assert shown.title().startswith("Heads compared")
+    assert shown.title().startswith("Comparison of heads")
     assert failed == ["csp"]
     shown.close()
 
@@ -163,7 +163,7 @@ def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page: Any) -> None:
     assert set(upwards) == set(HOSTILE_CLASSES)
 
 
-def test_a_point_of_the_map_shows_its_picture_and_name_as_text(page: Any) -> None:
+def test_a_point_of_the_map_shows_its_image_and_name_as_text(page: Any) -> None:
     tip, points = page.locator("#tip"), page.locator("#points use[data-i]")
     assert points.count() == 30
     assert tip.is_hidden()
@@ -178,14 +178,14 @@ def test_a_point_of_the_map_shows_its_picture_and_name_as_text(page: Any) -> Non
         seen.append(tip.inner_text())
     assert all("onload=\"document.title='owned'\"" in text for text in seen)
     # of the file that vanished, and of the one that was replaced
-    assert sum("it is gone, or has changed" in text for text in seen) == 2
+    assert sum("the file is missing or has changed" in text for text in seen) == 2
     picture = "document.querySelector('#tip img').naturalWidth"
     assert page.evaluate(picture) > 0
     page.mouse.move(5, 5)
     assert tip.is_hidden()
 
 
-def test_the_map_is_walked_with_arrow_keys_and_shows_one_class_on_request(page: Any) -> None:
+def test_arrow_keys_move_on_the_map_and_one_class_can_be_selected(page: Any) -> None:
     page.locator("#points").focus()
     texts = set()
     for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
@@ -202,7 +202,7 @@ def test_the_map_is_walked_with_arrow_keys_and_shows_one_class_on_request(page: 
     assert sorted(HOSTILE_CLASSES)[1] in page.locator("#tip").inner_text()
 
 
-def test_a_cell_of_the_confusion_matrix_is_read_by_pointing_at_it(page: Any) -> None:
+def test_pointing_at_a_cell_of_the_confusion_matrix_shows_its_count(page: Any) -> None:
     matrix = page.locator("#matrix")
     matrix.scroll_into_view_if_needed()
     box = matrix.bounding_box()
@@ -219,7 +219,7 @@ def test_a_cell_of_the_confusion_matrix_is_read_by_pointing_at_it(page: Any) -> 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_letters_are_told_from_the_page_on_a_phone_by_day_and_night(
+def test_text_has_enough_contrast_on_a_phone_in_light_and_dark_mode(
     browser: Any, hostile: tuple[Path, Comparison], scheme: str
 ) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)
@@ -254,7 +254,7 @@ def luminance(colour: str) -> float:
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 
-def test_the_page_holds_every_figure_of_the_leaderboard(
+def test_the_leaderboard_shows_values_and_intervals(
     page: Any, hostile: tuple[Path, Comparison]
 ) -> None:
     _, found = hostile
@@ -299,12 +299,12 @@ def test_many_classes_and_images_are_sampled_and_the_page_says_so(
     shown = browser.new_page(viewport={"width": 360, "height": 740})
     shown.goto(file.as_uri())
     assert "A random sample of 600 of 2,000 images." in shown.locator("#map").inner_text()
-    assert "The 24 surest of" in shown.locator("#mistakes").inner_text()
+    assert "The 24 most confident of" in shown.locator("#mistakes").inner_text()
     assert shown.locator("#classes tbody tr").count() == 100
     assert shown.evaluate("document.documentElement.scrollWidth") == 360
     shown.close()
 
 
-def test_a_report_of_next_to_no_images_is_a_report(few_cache: Path, tmp_path: Path) -> None:
+def test_a_report_of_very_few_images_is_written(few_cache: Path, tmp_path: Path) -> None:
     compare(few_cache, ["logistic"], report=tmp_path / "r.html")
-    assert "There are too few images to draw one." in (tmp_path / "r.html").read_text("utf-8")
+    assert "There are too few images for a map." in (tmp_path / "r.html").read_text("utf-8")

@@ -1,13 +1,13 @@
 "use strict";
-// Names of files and classes come from strangers: they are only ever set as text.
+// Names of files and classes are untrusted: they are only set as text.
 const data = JSON.parse(document.getElementById("data").textContent);
 const tip = document.getElementById("tip");
-const [tipPicture, tipText] = tip.children;
+const [tipImage, tipText] = tip.children;
 
 function show(text, thumbnail, x, y) {
   tipText.textContent = text;
-  tipPicture.hidden = !thumbnail;
-  if (thumbnail) tipPicture.src = thumbnail;
+  tipImage.hidden = !thumbnail;
+  if (thumbnail) tipImage.src = thumbnail;
   tip.hidden = false;
   const { width, height } = tip.getBoundingClientRect();
   tip.style.left = Math.max(4, Math.min(x + 14, innerWidth - width - 4)) + "px";
@@ -27,7 +27,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     header.setAttribute("aria-sort", down ? "descending" : "ascending");
     const value = (row) => {
       const cell = row.cells[column];
-      if (!cell || cell.colSpan > 1) return null; // a head that failed
+      if (!cell || cell.colSpan > 1) return null; // a row of a head that failed
       return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent.trim();
     };
     const order = (a, b) => (typeof a === "number" ? a - b : a.localeCompare(b));
@@ -63,14 +63,14 @@ if (map) {
     const [path, label, predicted, confidence] = data.points[point.dataset.i];
     const said = label === predicted ? "" : `, predicted ${data.classes[predicted]}`;
     show(`${data.classes[label]}${said} (${(100 * confidence).toFixed(0)} %)\n${path}`, data.thumbnails[point.dataset.i], ...center(point));
-    if (!data.thumbnails[point.dataset.i]) tipText.textContent += "\nno picture: it is gone, or has changed";
+    if (!data.thumbnails[point.dataset.i]) tipText.textContent += "\nno image: the file is missing or has changed";
   };
   const only = document.getElementById("only");
   const visible = () => points.filter((point) => !point.classList.contains("dim"));
   only.addEventListener("change", () => {
     for (const point of points) point.classList.toggle("dim", only.value !== "" && point.dataset.class !== only.value);
   });
-  // the nearest within reach of a finger, so that small points can be met
+  // the nearest point within the width of a finger, so that small points can be reached
   map.addEventListener("pointermove", (event) => {
     let nearest = null, least = 18;
     for (const point of visible()) {
