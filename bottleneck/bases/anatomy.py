@@ -1,4 +1,4 @@
-"""What lies below and above each tap of a base: sizes, parameters, work, time."""
+"""Size, parameters, multiply-adds and time of a base below and above each tap."""
 
 import time
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bottleneck.bases.network import tap_tensor
 from bottleneck.bases.split import find_cuts
 from bottleneck.bases.weights import build_with_weights, find_weights
 
-# Images to a batch, and batches, when the time is taken; of these the fastest counts.
+# Images per batch, and number of batches, when time is measured; the fastest batch counts.
 BATCH, _BATCHES = 4, 3
 
 
@@ -24,16 +24,16 @@ class TapAnatomy:
     ----------
     tap : str
     shape : tuple of int
-        Of its map, height × width × channels.
+        Shape of its map, height × width × channels.
     vector : int
         Length of the pooled features.
     parameters_below, parameters_above : int
     multiply_adds_below, multiply_adds_above : int
-        For one image, in convolutions and dense layers; the rest is small beside them.
+        For one image, in convolutions and dense layers; other layers are negligible.
     time_below : float or None
-        Share of the time of the whole base that is spent below, where it was measured.
+        Share of the base's time that is spent below the tap, if measured.
     bytes_pooled, bytes_map : int
-        What an image takes in a cache, pooled and with its map kept.
+        Size of one image's features in a cache, pooled and as a map.
     """
 
     tap: str
@@ -51,16 +51,16 @@ class TapAnatomy:
 def describe_taps(base: Base, image_size: int, *, timed: bool = False) -> tuple[TapAnatomy, ...]:
     """Describe every tap of a base, from the lowest to the highest.
 
-    Where the blocks of a base are not listed, it is the layers it can be cut at, see
+    If the blocks of a base are not listed, describe the layers where it can be cut, see
     `bottleneck.bases.split.find_cuts`, and the top.
 
     Parameters
     ----------
     base : Base
     image_size : int
-        Side of the pictures, in pixels.
+        Side of the images, in pixels.
     timed : bool
-        Measure the time as well, which takes seconds for each tap.
+        Also measure the time, which takes seconds for each tap.
 
     Examples
     --------
@@ -102,19 +102,19 @@ def multiply_adds(model: Any) -> int:
 
 def _multiply_adds_of(layer: Any) -> int:
     keras = load_keras()
-    if isinstance(layer, keras.Model):  # its own maps may be of no certain size
+    if isinstance(layer, keras.Model):  # its inner maps may have no fixed size
         given = keras.Operation.input.fget(layer).shape[1:]
         return multiply_adds(keras.models.clone_model(layer, input_tensors=keras.Input(given)))
-    # every place of the output takes each number of the kernel once, and is summed over what it sees
+    # each position of the output uses each number of the kernel once
     kernels = [v for v in layer.weights if len(v.shape) in {2, 4} and "kernel" in v.name]
-    places = np.prod(layer.output.shape[1:-1]) if kernels else 0
-    return int(places * sum(np.prod(kernel.shape) for kernel in kernels))
+    positions = np.prod(layer.output.shape[1:-1]) if kernels else 0
+    return int(positions * sum(np.prod(kernel.shape) for kernel in kernels))
 
 
 def batch_seconds(model: Any) -> float:
     """Measure how long a model takes for a batch of `BATCH` images, in inference."""
     pixels = np.zeros((BATCH, *model.input_shape[1:]), np.float32)
-    model.predict_on_batch(pixels)  # the first one builds the graph
+    model.predict_on_batch(pixels)  # the first batch builds the graph
     taken = []
     for _ in range(_BATCHES):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Networks of the user's own, from ``.keras`` files."""
+"""Custom bases: the user's own networks from ``.keras`` files."""
 
 import dataclasses
 import hashlib
@@ -15,32 +15,31 @@ from bottleneck.errors import BottleneckError
 
 SUFFIX = ".keras"
 
-# What most networks are trained on; for those that take any size.
+# Default for networks that take images of any size: the size most networks are trained on.
 _IMAGE_SIZE = 224
 
-# Characters of a file's name in that of its base, which becomes part of a folder's name.
+# Characters of the file's name that go into the name of the base, which is part of a folder's name.
 _STEM_LENGTH = 40
 
-# What reading a damaged or encrypted archive raises, or one of an unknown compression.
+# Exceptions for a damaged or encrypted archive, or an unknown compression.
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, OSError)
 
 _NAME = re.compile(rf".+-({'|'.join(get_args(PreprocessingName))})-([0-9a-f]{{8}})")
 
 
 def find_backbone(file: Path, preprocessing: str | None) -> Base:
-    """Make a base of a ``.keras`` file, without importing Keras.
+    """Make a base from a ``.keras`` file, without importing Keras.
 
     Parameters
     ----------
     file : path
     preprocessing : {"tf", "caffe", "torch", "none"}
-        What the network expects of pixels, which its file does not say.
+        Preprocessing that the network expects, which its file does not contain.
 
     Raises
     ------
     BottleneckError
-        There is no such file, it is damaged, or the network takes no pictures; or the preprocessing is
-        not said.
+        The file is missing or damaged, the network does not take images, or `preprocessing` is missing.
     """
     if not file.is_file():
         raise BottleneckError(
@@ -48,8 +47,8 @@ def find_backbone(file: Path, preprocessing: str | None) -> Base:
         )
     if preprocessing is None or preprocessing not in PREPROCESSING:
         raise BottleneckError(
-            f"what {file} expects of pixels cannot be read from it: say it with --preprocessing tf (-1 to 1), torch "
-            "(mean 0, deviation 1), caffe (BGR less its mean) or none (0 to 255)"
+            f"{file} does not contain the preprocessing it expects: give it with --preprocessing tf (-1 to 1), torch "
+            "(mean 0, deviation 1), caffe (BGR minus its mean) or none (0 to 255)"
         )
     try:
         with zipfile.ZipFile(file) as archive:
@@ -57,9 +56,9 @@ def find_backbone(file: Path, preprocessing: str | None) -> Base:
     except (*_UNREADABLE, ValueError) as error:
         raise BottleneckError(f"{file} is not a {SUFFIX} file: {error}") from error
     side = _side(file, config)
-    # only what a folder's name may have
+    # only characters that are safe in a folder's name
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", file.stem)[:_STEM_LENGTH].strip("-.") or "backbone"
-    # 8 digits: enough to tell apart what somebody calls by the same name
+    # 8 digits are enough to tell a user's networks of one name apart
     digest = hashlib.sha256(json.dumps(config["config"], sort_keys=True).encode()).hexdigest()[:8]
     return Base(
         name=f"{stem}-{preprocessing}-{digest}",
@@ -75,34 +74,34 @@ def find_backbone(file: Path, preprocessing: str | None) -> Base:
 
 
 def is_backbone(name: str) -> bool:
-    """Whether a recipe's base is a network of the user's own."""
+    """Whether a recipe's base is a custom base."""
     return _NAME.fullmatch(name) is not None
 
 
 def find_backbone_again(name: str, file: Path) -> Base:
-    """Find the network that a recipe names, in the file it is in now.
+    """Find the network that a recipe names in the file where it is now.
 
     Raises
     ------
     BottleneckError
-        There is no such file, or another network is in it.
+        The file is missing, or it holds another network.
     """
     match = _NAME.fullmatch(name)
     if match is None or not file.is_file():
         raise BottleneckError(
-            f"no file {file}, which should hold the network {name}; say where it is now with --weights"
+            f"no file {file}, which should hold the network {name}; give its location with --weights"
         )
     found = find_backbone(file, match[1])
     if not found.name.endswith(match[2]):
         raise BottleneckError(
-            f"{file} does not hold the network {name} but another one ({found.name}); say where it is now with "
+            f"{file} does not hold the network {name} but another one ({found.name}); give its location with "
             "--weights"
         )
     return dataclasses.replace(found, name=name)
 
 
 def load_backbone(base: Base, image_size: int) -> Any:
-    """Load a network of the user's own, with its weights.
+    """Load a custom base with its weights.
 
     Returns
     -------
@@ -112,15 +111,15 @@ def load_backbone(base: Base, image_size: int) -> Any:
     Raises
     ------
     BottleneckError
-        It cannot be loaded, not without running code from the file, or has several outputs; or the
-        pictures are too small.
+        The file cannot be loaded, or only by running code from it; the network has several outputs; or the
+        images are too small.
     """
     keras = load_keras()
     try:
         model = keras.models.load_model(base.file, compile=False, safe_mode=True)
-    except Exception as error:  # it raises what its parts raise
+    except Exception as error:  # Keras raises many kinds of exceptions here
         reason = (
-            "it holds code (a Lambda layer), which is never run; save the network without it"
+            "it contains code (a Lambda layer), which is never run; save the network without it"
             if "Lambda" in str(error)
             else f"Keras says: {_first_line(error)}"
         )
@@ -134,16 +133,16 @@ def load_backbone(base: Base, image_size: int) -> Any:
         flexible = model
         try:
             model = keras.models.clone_model(flexible, input_tensors=keras.Input(shape))
-        except ValueError as error:  # what it was built from once, only the size can be wrong with
+        except ValueError as error:  # it was built before, so only the size can be wrong
             raise empty_map(base, image_size) from error
         model.set_weights(flexible.get_weights())
         finalize_statistics(model)
-    # a Sequential, or one that takes a list, becomes like the others
+    # make a Sequential, or a model that takes a list, a plain functional model
     return keras.Model(model.inputs[0], model.outputs[0])
 
 
 def finalize_statistics(model: Any) -> None:
-    """Let layers of normalisation, which work with a copy of their weights, take in new ones."""
+    """Update Normalization layers, which compute with a copy of their weights, after new weights are set."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
             finalize_statistics(layer)
@@ -152,13 +151,13 @@ def finalize_statistics(model: Any) -> None:
 
 
 def _without_addresses(described: dict[str, Any]) -> dict[str, Any]:
-    # where an object lay in memory when it was saved: other for the same network the next time
+    # the memory address of an object when it was saved, which changes from one save to the next
     described.pop("shared_object_id", None)
     return described
 
 
 def _side(file: Path, config: Any) -> int | None:
-    """Read the side of the pictures a network takes from its description; None where it takes any."""
+    """Read the image size from a network's description; None if it takes any size."""
     try:
         layers = config["config"]["layers"]
         shapes = [
@@ -172,7 +171,7 @@ def _side(file: Path, config: Any) -> int | None:
     if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][2] != 3 or len(sides) > 1:
         found = " and ".join(map(str, shapes)) or "none that Keras describes"
         raise BottleneckError(
-            f"{file} is no base: expected one input of square pictures, (height, width, 3), found {found}"
+            f"{file} is no base: expected one input of square images, (height, width, 3), found {found}"
         )
     return next(iter(sides), None)
 

@@ -1,4 +1,4 @@
-"""Keras, imported when a base has to run and not before."""
+"""Keras, imported only when a network has to run."""
 
 import contextlib
 import os
@@ -9,11 +9,10 @@ from typing import Any
 
 
 def load_keras() -> Any:
-    """Import Keras and its backend, without their chatter.
+    """Import Keras and its backend, without their log output.
 
-    TensorFlow's C++ code writes a dozen lines about CUDA and oneDNN straight to file descriptor 2,
-    some of them whatever its log level. They would bury our own messages. They are shown if the
-    import fails, and always if ``TF_CPP_MIN_LOG_LEVEL`` is set.
+    TensorFlow's C++ code writes a dozen lines about CUDA and oneDNN to file descriptor 2, some of them at
+    every log level. They are shown if the import fails, and always if ``TF_CPP_MIN_LOG_LEVEL`` is set.
     """
     if "keras" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         import keras
@@ -26,10 +25,10 @@ def load_keras() -> Any:
         if keras.backend.backend() == "tensorflow":
             import tensorflow
 
-            # the search for a GPU chatters too
+            # the search for GPUs writes log lines too
             for gpu in tensorflow.config.list_physical_devices("GPU"):
-                # it would take all of its memory at once, from whoever else is there
-                with contextlib.suppress(RuntimeError):  # somebody has begun to use it
+                # by default TensorFlow takes all memory of the GPU at once
+                with contextlib.suppress(RuntimeError):  # the GPU is already in use
                     tensorflow.config.experimental.set_memory_growth(gpu, True)
     return keras
 
@@ -52,21 +51,21 @@ def has_gpu() -> bool:
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Keep what C++ code writes to file descriptor 2 to ourselves, unless it ends in an error."""
+    """Hide what C++ code writes to file descriptor 2, unless an exception is raised."""
     try:
         sys.stderr.flush()
         saved = os.dup(2)
-    except (OSError, AttributeError):  # no stderr at all: nothing to keep quiet
+    except (OSError, AttributeError):  # there is no stderr
         yield
         return
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
+    with tempfile.TemporaryFile() as output:
+        os.dup2(output.fileno(), 2)
         try:
             yield
         except BaseException:
             os.dup2(saved, 2)
-            said.seek(0)
-            os.write(2, said.read())
+            output.seek(0)
+            os.write(2, output.read())
             raise
         finally:
             os.dup2(saved, 2)

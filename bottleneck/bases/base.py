@@ -1,4 +1,4 @@
-"""What must be known of a network to use it as a base."""
+"""Description of a base: builder, sizes, taps, preprocessing."""
 
 import dataclasses
 import shlex
@@ -16,14 +16,14 @@ TOP = "top"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network expects of pixels: ``pixels * scale + offset``, channel by channel.
+    """Preprocessing of pixels: ``pixels * scale + offset``, channel by channel.
 
     Attributes
     ----------
     scale, offset : tuple of float
-        For pixels from 0 to 255, in the order the network takes the channels in.
+        For pixels from 0 to 255, in the channel order of the network.
     bgr : bool
-        Whether that order is blue, green, red.
+        Whether the channel order is blue, green, red.
     """
 
     scale: Colour
@@ -33,40 +33,40 @@ class Preprocessing:
 
 PreprocessingName = Literal["tf", "caffe", "torch", "none"]
 
-# by the names Keras has for them
+# by the names that Keras uses
 PREPROCESSING: Mapping[str, Preprocessing] = {
     # to the range -1 … 1
     "tf": Preprocessing((1 / 127.5,) * 3, (-1.0,) * 3),
-    # the mean of ImageNet taken away, channels as Caffe had them
+    # the mean of ImageNet subtracted, channels in BGR order
     "caffe": Preprocessing((1.0,) * 3, (-103.939, -116.779, -123.68), bgr=True),
     # mean 0 and standard deviation 1 on ImageNet
     "torch": Preprocessing(
         (1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
         (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
     ),
-    # pixels as they are, where preparing them is part of the network
+    # unchanged pixels, for networks that include their preprocessing
     "none": Preprocessing((1.0,) * 3, (0.0,) * 3),
 }
 
 
 @dataclass(frozen=True)
 class Base:
-    """What must be known of a network to use it as a base.
+    """A pretrained network that can be used as a base.
 
     Attributes
     ----------
     name : str
-        What the user calls it; for a network of the user's own, what recipes call it.
+        Name in options; for a `.keras` file, the name in recipes.
     builder : str
-        The function that builds it, as ``module:name``.
+        Function that builds the network, as ``module:name``.
     image_size, min_size : int
-        Side of the square it was trained on, and the least it takes, in pixels.
+        Side of the images it was trained on, and the smallest it supports, in pixels.
     taps : tuple of str
-        The ends of its blocks, from the lowest to the highest, which is the default. Any other layer
-        can be tapped by its name in Keras besides. ``top`` alone where its blocks are not listed.
+        Ends of its blocks, from the lowest to the highest, which is the default. Any other layer can be
+        tapped by its Keras name. Only ``top`` if the blocks are not listed.
     preprocessing : Preprocessing
     source : str
-        The paper that describes it.
+        Paper that describes the network.
     hub : str or None
         The repository of its ImageNet weights on the Hugging Face hub, where Keras has none.
     options : dict
@@ -98,26 +98,26 @@ class Base:
 
     @property
     def argument(self) -> str:
-        """What ``--base`` takes for it, on a command line."""
+        """The value of ``--base`` for this network, quoted for a shell."""
         return shlex.quote(self.file) if self.file else self.name
 
 
 def find_tap(base: Base, tap: str | None, drop_blocks: int = 0) -> str:
-    """Tell which layer is meant.
+    """Resolve a tap to the name of a layer.
 
     Parameters
     ----------
     base : Base
     tap : str, optional
-        The end of a block, with or without the ending of its layer's name; ``top``; or any layer, which
-        only the network itself can tell. By default the highest.
+        End of a block, with or without the suffix of its layer name; ``top``; or any layer, which is checked
+        when the network is built. By default the highest.
     drop_blocks : int
-        Without a tap: how many blocks to leave out at the top.
+        Without a tap: number of blocks to leave out at the top.
 
     Raises
     ------
     BottleneckError
-        Both are given, or there are not so many blocks.
+        Both are given, or the base has fewer blocks.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def find_tap(base: Base, tap: str | None, drop_blocks: int = 0) -> str:
     'conv4_block1_out'
     """
     if tap is not None and drop_blocks:
-        raise BottleneckError("--tap and --drop-blocks both say where to cut; give one of them")
+        raise BottleneckError("--tap and --drop-blocks exclude each other; give one of them")
     if drop_blocks and base.taps == (TOP,):
         raise BottleneckError(
             f"the blocks of {base.argument} are not listed, so --drop-blocks cannot count them; name a layer with "
@@ -146,25 +146,25 @@ def find_tap(base: Base, tap: str | None, drop_blocks: int = 0) -> str:
 
 
 def find_size(base: Base, image_size: int | None) -> int:
-    """Return the image size asked for, or the base's own, checked against what it takes."""
+    """Return the requested image size, or the base's default; check that the base supports it."""
     if image_size is None:
         return base.image_size
     if base.fixed_size and image_size != base.image_size:
         raise BottleneckError(
-            f"{base.argument} takes pictures of {base.image_size} pixels and no others, not {image_size}; leave "
-            "--image-size out"
+            f"{base.argument} takes images of {base.image_size} pixels only, not {image_size}; leave --image-size "
+            "out"
         )
     if image_size < base.min_size:
         raise BottleneckError(
-            f"image size {image_size} is too small for {base.name}: it takes {base.min_size} pixels or "
-            f"more (and was trained on {base.image_size}); set it with --image-size"
+            f"image size {image_size} is too small for {base.name}: expected {base.min_size} pixels "
+            f"or more (it was trained on {base.image_size}); set it with --image-size"
         )
     return image_size
 
 
 def empty_map(base: Base, image_size: int) -> BottleneckError:
-    """Say that a base cannot take pictures of a size, so that it can be raised."""
+    """Make the error for an image size that a base does not support."""
     return BottleneckError(
-        f"{base.name} cannot take pictures of {image_size} pixels: a map in it would be empty, or two would not fit "
-        "together; give another size, as a rule a larger one, with --image-size"
+        f"{base.name} cannot take images of {image_size} pixels: a map would be empty, or two maps would not have the "
+        "same size; give another size, usually a larger one, with --image-size"
     )

@@ -1,4 +1,4 @@
-"""Public weights of other libraries, written as Keras weights."""
+"""Convert public weights of other libraries to Keras weights."""
 
 import os
 from pathlib import Path
@@ -8,31 +8,31 @@ from bottleneck.bases.timm import fill_inception_v4, read_safetensors
 from bottleneck.bases.weights import tensor_digest
 from bottleneck.errors import BottleneckError
 
-# The least size: that of the map does not matter to the weights, and small is quick.
+# The smallest size: the weights do not depend on it, and a small model is built faster.
 _SHAPE = (75, 75, 3)
 
 
 def convert(base: str, source: str | os.PathLike[str], out: str | os.PathLike[str]) -> str:
-    """Write public weights as Keras weights, without the classifier.
+    """Convert public weights to Keras weights, without the classifier.
 
     Parameters
     ----------
     base : {"inception_v4"}
     source : path
-        A ``.safetensors`` file with timm's names.
+        A ``.safetensors`` file with timm's tensor names.
     out : path
-        A ``.weights.h5`` file, to be given to ``--weights``.
+        The ``.weights.h5`` file to write, for ``--weights``.
 
     Returns
     -------
     str
-        SHA-256 of the tensors, as recipes have it.
+        SHA-256 digest of the tensors, as in recipes.
 
     Raises
     ------
     BottleneckError
-        There is no such file, it does not hold the weights of `base` (the first tensor that differs
-        is named), or `out` cannot be written.
+        `source` is missing or does not hold the weights of `base` (the message names the first tensor that
+        differs), or `out` cannot be written.
     """
     if base != "inception_v4":
         raise BottleneckError(

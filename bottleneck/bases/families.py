@@ -1,19 +1,19 @@
-"""Families of networks whose members differ in depth, width and size, as data."""
+"""Families of networks whose members differ in depth, width and size."""
 
 import math
 from collections.abc import Iterator
 
 from bottleneck.bases.base import PREPROCESSING, TOP, Base
 
-# The least side Keras builds any of these for.
+# The smallest side that Keras supports for all of these.
 _MIN_SIZE = 32
 
-# Pixels are prepared inside these networks.
-_AS_THEY_ARE = PREPROCESSING["none"]
+# These networks include their preprocessing.
+_INCLUDED = PREPROCESSING["none"]
 
 
 def _efficientnet_taps(first: str, repeats: tuple[int, ...]) -> Iterator[str]:
-    """Name the ends of blocks; a block is added to what it was given unless it is a stage's first."""
+    """Yield the ends of blocks; every block but the first of a stage ends in a residual sum."""
     yield first
     for stage, blocks in enumerate(repeats, start=1):
         for block in range(blocks):
@@ -46,7 +46,7 @@ EFFICIENTNETS = tuple(
                 tuple(math.ceil(depth * blocks) for blocks in (1, 2, 2, 3, 3, 4, 1)),
             )
         ),
-        preprocessing=_AS_THEY_ARE,
+        preprocessing=_INCLUDED,
         source="Tan and Le 2019, EfficientNet: Rethinking Model Scaling for Convolutional …",
         # normalised with the public weights, pixels are divided by the root of ImageNet's deviation;
         # this is the other root
@@ -73,7 +73,7 @@ EFFICIENTNETS_V2 = tuple(
         image_size=size,
         min_size=_MIN_SIZE,
         taps=tuple(_efficientnet_taps(f"block1a_{first}", repeats)),
-        preprocessing=_AS_THEY_ARE,
+        preprocessing=_INCLUDED,
         source="Tan and Le 2021, EfficientNetV2: Smaller Models and Faster Training",
     )
     for member, (size, first, repeats) in _EFFICIENTNETS_V2.items()
@@ -99,7 +99,7 @@ def _convnext(member: str, builder: str, depths: tuple[int, ...]) -> Base:
         # the last block is normalised by a layer without a name of its own: that is the top
         taps=(*before, TOP),
         before=before,
-        preprocessing=_AS_THEY_ARE,
+        preprocessing=_INCLUDED,
         source="Liu et al. 2022, A ConvNet for the 2020s",
     )
 

@@ -1,4 +1,4 @@
-"""Inception-v4, which Keras does not have.
+"""Inception-v4, which Keras does not include.
 
 Szegedy, Ioffe, Vanhoucke and Alemi 2016, Inception-v4, Inception-ResNet and the Impact of Residual
 Connections on Learning, figures 3 to 9.
@@ -8,11 +8,11 @@ from typing import Any
 
 from bottleneck.bases.backend import load_keras
 
-# of the reference implementation; Keras's own default is the same
+# as in the reference implementation, and Keras's default
 _BATCH_NORM_EPSILON = 1e-3
 
-# Filters, kernel (height, width) of the convolutions of each branch, in order. All keep the size of
-# the map, unless a block says otherwise.
+# Filters and kernel (height, width) of the convolutions of each branch, in order. They keep the size of the
+# map unless a block reduces it.
 Convolution = tuple[int, tuple[int, int]]
 Branch = tuple[Convolution, ...]
 
@@ -36,8 +36,8 @@ REDUCTION_B: tuple[Branch, ...] = (
 )
 
 
-def InceptionV4(  # noqa: N802 - called like its siblings in keras.applications
-    weights: None = None,  # noqa: ARG001 - as its siblings take it
+def InceptionV4(  # noqa: N802 - named like the classes of keras.applications
+    weights: None = None,  # noqa: ARG001 - for the signature of keras.applications
     include_top: bool = True,
     input_shape: tuple[int, int, int] = (299, 299, 3),
     classes: int = 1000,
@@ -47,13 +47,13 @@ def InceptionV4(  # noqa: N802 - called like its siblings in keras.applications
     Parameters
     ----------
     weights : None
-        The initial values are random; weights are read from a file.
+        Initial values are random; weights are read from a file.
     include_top : bool
-        With the average pool and the classifier, or the last map alone.
+        With average pooling and the classifier, or the last map only.
     input_shape : tuple of int
         Height, width and 3, each side 75 pixels or more.
     classes : int
-        Outputs of the classifier.
+        Number of outputs of the classifier.
 
     Returns
     -------
@@ -96,9 +96,9 @@ def _conv(
 
 
 def _chain(x: Any, branch: Branch, name: str, *, shrink: bool = False) -> Any:
-    """Convolve; to `shrink`, the last convolution takes every second place and no padding."""
+    """Chain convolutions; with `shrink`, the last one has stride 2 and no padding."""
     for number, (filters, kernel) in enumerate(branch):
-        # as the public weights name them: a branch of one convolution has no numbers
+        # as in the public weights: a branch of one convolution has no numbers
         own = name if len(branch) == 1 else f"{name}_{number}"
         last = shrink and number == len(branch) - 1
         x = _conv(
@@ -131,7 +131,7 @@ def _stem(x: Any) -> Any:
 
 
 def _pooled(x: Any, filters: int, name: str) -> Any:
-    # "same" average pooling in Keras leaves padding out of the mean, as the paper's networks do
+    # "same" average pooling in Keras excludes padding from the mean, as in the paper
     layers = load_keras().layers
     x = layers.AveragePooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x)
     return _conv(x, filters, (1, 1), f"{name}_1")

@@ -1,4 +1,4 @@
-"""The bases there are, as data: to add one is to add an entry here."""
+"""Registry of bases. To add a base, add an entry."""
 
 import dataclasses
 import difflib
@@ -76,7 +76,7 @@ BASES: Mapping[str, Base] = {
                 "mixed_6a",
                 *(f"block17_{i}_ac" for i in range(1, 21)),
                 "mixed_7a",
-                # the last of them ends without an activation, and in no layer of that name
+                # block8_10 ends without an activation layer
                 *(f"block8_{i}_ac" for i in range(1, 10)),
                 "conv_7b_ac",
             ),
@@ -93,7 +93,7 @@ BASES: Mapping[str, Base] = {
                 *(f"block{i}_out" for i in range(2, 14)),
                 "block14_sepconv2_act",
             ),
-            # the sums at the ends of its blocks are called add_7, or otherwise the next time
+            # the sums at the ends of blocks have no stable names in Keras
             before={
                 **{f"block{i}_out": f"block{i + 1}_sepconv1_act" for i in range(2, 13)},
                 "block13_out": "block14_sepconv1",
@@ -123,7 +123,7 @@ BASES: Mapping[str, Base] = {
         ),
         _MOBILENET,
         *(
-            # narrower: each layer has this share of the channels
+            # alpha: share of the channels of each layer
             dataclasses.replace(
                 _MOBILENET, name=f"mobilenet_{alpha}", options={"alpha": float(alpha)}
             )
@@ -137,7 +137,7 @@ BASES: Mapping[str, Base] = {
             taps=(
                 "expanded_conv_project_BN",
                 *(
-                    # a block whose size does not change is added to what it was given
+                    # a block that keeps the size of its input ends in a residual sum
                     f"block_{i}_{'project_BN' if i in {1, 3, 6, 10, 13, 16} else 'add'}"
                     for i in range(1, 17)
                 ),
@@ -152,7 +152,7 @@ BASES: Mapping[str, Base] = {
     ]
 }
 
-# By the names of their classes in Keras: those that have no other name, and those above.
+# Bases by the class names of keras.applications: those without an entry above, and those above.
 APPLICATIONS: Mapping[str, Base] = {
     base.builder.removeprefix("keras.applications:"): base
     for base in (*CLASSES, *BASES.values())
@@ -161,20 +161,20 @@ APPLICATIONS: Mapping[str, Base] = {
 
 
 def find_base(name: str, preprocessing: str | None = None) -> Base:
-    """Look a base up by name.
+    """Look up a base by name.
 
     Parameters
     ----------
     name : str
-        A name of ours, that of a class in ``keras.applications``, or a ``.keras`` file.
+        A name in `BASES`, a class name in ``keras.applications``, or a ``.keras`` file.
     preprocessing : {"tf", "caffe", "torch", "none"}, optional
-        For a file, and for nothing else: what its network expects of pixels.
+        Preprocessing that the network of a ``.keras`` file expects; for files only.
 
     Raises
     ------
     BottleneckError
-        There is no such base; the message names those that come nearest. Or the preprocessing is said
-        where it is known, or is not where it is not.
+        The base is unknown (the message names similar ones), or `preprocessing` is missing for a file or given
+        for a known base.
 
     Examples
     --------
@@ -193,7 +193,7 @@ def find_base(name: str, preprocessing: str | None = None) -> Base:
         names = {
             known.lower(): base.name for known, base in (*APPLICATIONS.items(), *BASES.items())
         }
-        # 0.4: generous, for the list is short and a guess costs nothing
+        # 0.4 accepts distant matches: the list is short and a wrong guess does no harm
         near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.4)
         guess = " or ".join(dict.fromkeys(names[known] for known in near))
         raise BottleneckError(

@@ -1,4 +1,4 @@
-"""Cutting a base in two."""
+"""Cut a base in two at a tap."""
 
 import itertools
 import math
@@ -17,9 +17,9 @@ def split_at(base: Base, model: Any, tap: str) -> tuple[Any, Any]:
     ----------
     base : Base
     model : keras.Model
-        As `bottleneck.bases.weights.build_with_weights` gives it.
+        Built by `bottleneck.bases.weights.build_with_weights`.
     tap : str
-        The end of a block, or any layer that everything goes through.
+        End of a block, or any layer that no branch bypasses.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def split_at(base: Base, model: Any, tap: str) -> tuple[Any, Any]:
     Raises
     ------
     BottleneckError
-        There is no such tap, or a branch or shortcut goes past it.
+        The tap does not exist, or a branch or shortcut bypasses it.
 
     Examples
     --------
@@ -48,23 +48,23 @@ def split_at(base: Base, model: Any, tap: str) -> tuple[Any, Any]:
     tensor = tap_tensor(base, model, tap)
     try:
         return keras.Model(model.input, tensor), keras.Model(tensor, model.output)
-    except ValueError as error:  # what Keras raises where the top needs more than the tap
+    except ValueError as error:  # Keras raises it if the top needs more than the tap
         raise BottleneckError(
-            f"{base.name} cannot be cut at {tap}: a branch or shortcut goes past it; cut at the end of a "
+            f"{base.name} cannot be cut at {tap}: a branch or shortcut bypasses it; cut at the end of a "
             f"block, as listed by: bottleneck bases show {base.argument}"
         ) from error
 
 
 def find_cuts(model: Any) -> tuple[str, ...]:
-    """Find layers a model of a base can be cut at: the highest at each size of the map.
+    """Find layers where a base can be cut: the highest layer at each size of the map.
 
-    Only layers that everything goes through. Maps as large as the pictures or as small as the top's are
-    left out, and those made larger by padding.
+    Layers that a branch bypasses are left out, and so are maps as large as the images, maps as small as the
+    top's, and maps enlarged by padding.
 
     Parameters
     ----------
     model : keras.Model
-        As `bottleneck.bases.weights.build_with_weights` gives it.
+        Built by `bottleneck.bases.weights.build_with_weights`.
 
     Returns
     -------
@@ -82,10 +82,10 @@ def find_cuts(model: Any) -> tuple[str, ...]:
     keras = load_keras()
     operations = model.operations
     reached = _reached(operations)
-    highest: dict[int, str] = {}  # by the number of places in the map
+    highest: dict[int, str] = {}  # by the number of positions in the map
     smallest = math.prod(model.input_shape[1:3]) - 1
-    for place, layer in enumerate(operations[:-1]):
-        if not isinstance(layer, keras.layers.Layer) or reached[place] > place:
+    for index, layer in enumerate(operations[:-1]):
+        if not isinstance(layer, keras.layers.Layer) or reached[index] > index:
             continue
         shape = layer.output.shape
         if len(shape) == 4 and math.prod(shape[1:3]) <= smallest:
@@ -96,15 +96,15 @@ def find_cuts(model: Any) -> tuple[str, ...]:
 
 
 def _reached(operations: list[Any]) -> list[int]:
-    """Tell for each operation the highest place that takes in anything made below it."""
+    """Return for each operation the highest index that uses an output from below it."""
     keras = load_keras()
     made: dict[int, int] = {}
     taken = list(range(len(operations)))
-    for place, operation in enumerate(operations):
-        # a network used as a layer has another idea of its input and output
+    for index, operation in enumerate(operations):
+        # a network used as a layer overrides input and output
         for tensor in keras.tree.flatten(keras.Operation.input.fget(operation)):
             if id(tensor) in made:
-                taken[made[id(tensor)]] = place
+                taken[made[id(tensor)]] = index
         for tensor in keras.tree.flatten(keras.Operation.output.fget(operation)):
-            made[id(tensor)] = place
+            made[id(tensor)] = index
     return [0, *itertools.accumulate(taken[:-1], max)]

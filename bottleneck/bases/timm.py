@@ -1,4 +1,4 @@
-"""The public weights of timm (PyTorch Image Models), for bases that Keras does not have."""
+"""Public weights of timm (PyTorch Image Models), for bases that Keras does not include."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from bottleneck.errors import BottleneckError
 
 Tensors = Mapping[str, NDArray[Any]]
 
-# Where the blocks of our Inception-v4 stand in timm's, which numbers them.
+# Blocks of our Inception-v4 in the order of timm, which numbers them.
 _TIMM_BLOCKS = [
     *(f"stem_{number}" for number in range(6)),
     *(f"inception_a_{number}" for number in range(1, 5)),
@@ -31,24 +31,24 @@ def read_safetensors(file: Path) -> Tensors:
     Raises
     ------
     BottleneckError
-        It is missing or damaged, or of a kind of numbers NumPy does not have.
+        The file is missing or damaged, or has a dtype that NumPy does not support.
     """
     if not file.is_file():
         raise BottleneckError(f"no weights file {file}; expected a .safetensors file")
     try:
         return load_file(file)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError) as error:
-        said = re.sub(r"\s+", " ", str(error))
-        raise BottleneckError(f"{file} is not a readable .safetensors file: {said}") from error
+        reason = re.sub(r"\s+", " ", str(error))
+        raise BottleneckError(f"{file} is not a readable .safetensors file: {reason}") from error
 
 
 def fill_inception_v4(model: Any, tensors: Tensors, named: Path) -> None:
-    """Fill our Inception-v4 with timm's tensors.
+    """Load timm's tensors into our Inception-v4.
 
     Raises
     ------
     BottleneckError
-        Some are missing, have another shape, or do not belong to it.
+        A tensor is missing, has another shape, or is unknown.
     """
     expected = dict(_inception_v4_variables(model))
     for key, (variable, transposed) in expected.items():
@@ -57,7 +57,7 @@ def fill_inception_v4(model: Any, tensors: Tensors, named: Path) -> None:
         tensor = tensors[key].transpose(transposed)
         if tensor.shape != tuple(variable.shape):
             raise _differs(named, f"{key} has shape {tensors[key].shape}, which does not fit")
-    # counts of batches seen in training mean nothing here, and without a top its tensors are left
+    # the batch counters of training are not needed, nor the classifier without a top
     unknown = [
         key
         for key in tensors
@@ -72,13 +72,13 @@ def fill_inception_v4(model: Any, tensors: Tensors, named: Path) -> None:
 
 
 def _inception_v4_variables(model: Any) -> Iterator[tuple[str, tuple[Any, tuple[int, ...]]]]:
-    """Yield timm's name of each variable of ours, and how its axes have to be turned."""
+    """Yield timm's name of each of our variables, with the order of its axes there."""
     for layer in model.layers:
         if layer.name == "predictions":
             yield "last_linear.weight", (layer.kernel, (1, 0))
             yield "last_linear.bias", (layer.bias, (0,))
         elif layer.name.endswith("_conv") and layer.weights:
-            # out, in, height, width there; height, width, in, out here
+            # timm: out, in, height, width; Keras: height, width, in, out
             yield f"{_timm_name(layer.name[:-5])}.conv.weight", (layer.kernel, (2, 3, 1, 0))
         elif layer.name.endswith("_bn"):
             name = f"{_timm_name(layer.name[:-3])}.bn"
@@ -95,7 +95,7 @@ def _timm_name(ours: str) -> str:
     )
     within = ours.removeprefix(block).replace("_", ".")
     if block.startswith("inception_c"):
-        # the forked branches are not numbered but named there: branch1_1a
+        # timm names the forked branches branch1_1a and so on
         within = re.sub(r"(branch[12])\.", r"\1_", within)
     return f"features.{number}{within}"
 

@@ -115,7 +115,7 @@ def test_a_size_is_its_own_where_it_has_one_and_ours_where_it_takes_any(folder: 
     fixed = find_backbone(folder / "fixed.keras", "tf")
     assert find_size(fixed, None) == find_size(fixed, 40) == 40
     for other in (39, 41, 224):
-        with pytest.raises(BottleneckError, match=r"fixed\.keras takes pictures of 40 .* not"):
+        with pytest.raises(BottleneckError, match=r"fixed\.keras takes images of 40 .* not"):
             find_size(fixed, other)
     flexible = find_backbone(folder / "flexible.keras", "tf")
     assert find_size(flexible, None) == 224
@@ -246,7 +246,7 @@ def _unknown_layer(keras: Any, file: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "said"),
     [
-        (_two_inputs, "expected one input of square pictures, (height, width, 3), found (32, 32, "),
+        (_two_inputs, "expected one input of square images, (height, width, 3), found (32, 32, "),
         (_two_outputs, "expected one output, found 2"),
         (_of_shape(10), "found (10,)"),
         (_of_shape(32, 32, 1), "found (32, 32, 1)"),
@@ -283,7 +283,7 @@ def test_code_in_a_file_is_never_run(
 
 def test_a_size_that_leaves_nothing_of_a_picture_is_told(folder: Path) -> None:
     for size in (1, 5, 10):
-        said = f"flexible-tf-.* cannot take pictures of {size} pixels: a map .*--image-size"
+        said = f"flexible-tf-.* cannot take images of {size} pixels: a map .*--image-size"
         with pytest.raises(BottleneckError, match=said):
             make_request(
                 FeatureSpec(folder / "flexible.keras", preprocessing="tf", image_size=size)
