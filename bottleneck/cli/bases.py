@@ -12,12 +12,12 @@ from bottleneck.bases.base import find_size
 from bottleneck.bases.registry import APPLICATIONS, BASES, find_base
 from bottleneck.cli import options, terminal
 
-app = typer.Typer(help="The networks there are, and their weights.", no_args_is_help=True)
+app = typer.Typer(help="List, inspect and convert pretrained networks.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_bases(json: options.Json = False, debug: options.Debug = False) -> None:
-    """List the bases there are."""
+    """List the available bases."""
     others = [base for name, base in APPLICATIONS.items() if base.name == name]
     if json:
         known = [*BASES.values(), *others]
@@ -30,7 +30,9 @@ def list_bases(json: options.Json = False, debug: options.Debug = False) -> None
                 f"  {base.name:<20} {base.image_size} px, at least {base.min_size}; "
                 f"taps {base.taps[0]} … {base.taps[-1]}"
             )
-    terminal.result("By their class names in Keras; for layers to tap: bottleneck bases show NAME")
+    terminal.result(
+        "By class name in Keras; list the layers to tap with: bottleneck bases show NAME"
+    )
     for size, bases in itertools.groupby(others, lambda base: base.image_size):
         terminal.result(f"  {size} px: {', '.join(base.name for base in bases)}")
     terminal.result("Your own network: a .keras file, with --preprocessing")
@@ -41,7 +43,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The base, or a .keras file.")],
     image_size: Annotated[
         int | None,
-        typer.Option(help="Side of the pictures, in pixels.", show_default="the base's own"),
+        typer.Option(help="Side of the images, in pixels.", show_default="the base's own"),
     ] = None,
     timed: Annotated[
         bool, typer.Option("--time", help="Measure the time below each tap; takes a while.")
@@ -49,11 +51,11 @@ def show(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show the taps of a base: shapes, parameters, work, and bytes an image takes."""
-    # here, for it imports Keras
+    """Show the taps of a base: shapes, parameters, multiply-adds, bytes per image."""
+    # imported here, because it imports Keras
     from bottleneck.bases.anatomy import describe_taps
 
-    # how pixels are prepared makes no difference to what is shown
+    # the output does not depend on the preprocessing
     base = find_base(name, "none" if name.endswith(SUFFIX) else None)
     size = find_size(base, image_size)
     taps = describe_taps(base, size, timed=timed)
@@ -92,8 +94,8 @@ def convert(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write the public weights of another library as Keras weights."""
-    # here, for it imports Keras
+    """Convert public weights of another library to Keras weights."""
+    # imported here, because it imports Keras
     from bottleneck.bases.convert import convert as run_convert
 
     digest = run_convert(name, source, out)

@@ -13,9 +13,7 @@ from bottleneck.cache.verify import verify as run_verify
 from bottleneck.cli import options, terminal
 from bottleneck.cli.bars import progress_bar
 
-app = typer.Typer(
-    help="Look into a cache, check it, mend it, and make it smaller.", no_args_is_help=True
-)
+app = typer.Typer(help="Inspect, verify, repair and prune a cache.", no_args_is_help=True)
 
 
 @app.command()
@@ -26,7 +24,7 @@ def info(cache: options.Cache, json: options.Json = False, debug: options.Debug 
         terminal.result_json({"cache": str(cache), **_info_dict(found)})
         return
     if found.listing is None:
-        terminal.result("no listing: its first extraction has not come to an end")
+        terminal.result("no listing: the first extraction has not finished")
     else:
         ok, failed = found.listing.ok, found.listing.failed
         terminal.result(
@@ -43,7 +41,7 @@ def info(cache: options.Cache, json: options.Json = False, debug: options.Debug 
         terminal.result(
             f"{entry.recipe.id}: weights {entry.recipe.weights}, "
             f"{entry.rows:,} rows{views} in {entry.shards:,} shards, {entry.bytes / 1e6:.1f} MB; "
-            f"{entry.missing:,} images lack features, {entry.unlisted:,} rows are of unlisted images"
+            f"{entry.missing:,} images without features, {entry.unlisted:,} orphaned rows"
         )
 
 
@@ -64,7 +62,7 @@ def _info_dict(found: CacheInfo) -> dict[str, Any]:
 
 @app.command()
 def verify(cache: options.Cache, json: options.Json = False, debug: options.Debug = False) -> None:
-    """Check every byte of a cache; exit with 1 and name what is damaged."""
+    """Check every byte of a cache; list damaged files and exit with 1 if there are any."""
     verdict = run_verify(FeatureCache(cache))
     if json:
         terminal.result_json({"cache": str(cache), **dataclasses.asdict(verdict)})
@@ -72,7 +70,7 @@ def verify(cache: options.Cache, json: options.Json = False, debug: options.Debu
         for line in (*verdict.damages, *verdict.gaps):
             terminal.result(line)
         terminal.result(
-            f"{verdict.shards:,} shards with {verdict.rows:,} rows are as they were sealed; "
+            f"{verdict.shards:,} shards with {verdict.rows:,} rows are intact; "
             f"{len(verdict.damages)} files are damaged"
         )
     if verdict.damages:
@@ -86,8 +84,8 @@ def repair(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Compute again what damaged shards held, and whatever else is missing."""
-    # the only one of these commands that may have to run a base
+    """Recompute the features of damaged shards and all missing ones."""
+    # imported here: the only one of these commands that may run a base
     from bottleneck.extraction.repair import repair as run_repair
 
     with progress_bar() as progress:
@@ -96,9 +94,11 @@ def repair(
         terminal.result_json({"cache": str(cache), **dataclasses.asdict(repaired)})
         return
     for recipe, computed in repaired.computed.items():
-        terminal.result(f"{recipe}: {computed:,} images computed again")
+        terminal.result(f"{recipe}: {computed:,} images recomputed")
     if repaired.failed:
-        terminal.result(f"{repaired.failed:,} images could not be: their files are gone or changed")
+        terminal.result(
+            f"{repaired.failed:,} images could not be recomputed: their files are gone or have changed"
+        )
 
 
 @app.command()
@@ -110,7 +110,7 @@ def explain(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show what sets recipes apart, or what is known of an image and where its features lie."""
+    """Show how recipes differ, or an image's entry in the listing and where its features are."""
     store = FeatureCache(cache)
     recipes = store.recipes
     differ = differences(recipes)
@@ -147,11 +147,13 @@ def explain(
 def prune(
     cache: options.Cache,
     recipe: options.RecipeId = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be removed.")
+    ] = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Remove features of images no longer listed, or everything under a recipe."""
+    """Remove features of images that are no longer listed, or all features of a recipe."""
     pruned = run_prune(FeatureCache(cache), recipe=recipe, dry_run=dry_run)
     if json:
         terminal.result_json(

@@ -1,4 +1,4 @@
-"""`bottleneck demo`: the main job on real pictures that everybody has."""
+"""`bottleneck demo`: extract and fit on the handwritten digits of scikit-learn."""
 
 import os
 import sys
@@ -15,13 +15,13 @@ from bottleneck.extraction.extract import extract
 from bottleneck.extraction.report import ExtractReport
 from bottleneck.heads.fit import fit_head
 
-# The least InceptionV3 takes: the digits are 8 × 8 pixels, and nobody wants to wait.
+# The smallest size for InceptionV3, and the fastest; the digits are only 8 × 8 pixels.
 _IMAGE_SIZE = 75
 
 
 def demo(
     folder: Annotated[
-        Path, typer.Option(help="Where data/, cache/ and runs/ lie.", show_default="here")
+        Path, typer.Option(help="Folder for data/, cache/ and runs/.", show_default="here")
     ] = Path(),
     debug: options.Debug = False,
 ) -> None:
@@ -31,7 +31,7 @@ def demo(
     write_digits(images)
     report, weights = _extract(images, cache)
     terminal.say(str(report))
-    terminal.say("\nThe same once more:")
+    terminal.say("\nThe same command again:")
     again = extract(images, cache, weights=weights, image_size=_IMAGE_SIZE)
     terminal.say(
         f"{again}\nNothing had to be computed: {again.computed} of {again.images:,} images."
@@ -45,13 +45,13 @@ def demo(
         f"  {command}\n"
         f"  bottleneck fit-head {cache} --head logistic\n"
         f"  bottleneck fit-head {cache} --head softmax\n"
-        "On pictures of your own, one folder for each class:\n"
+        "With your own images, one folder per class:\n"
         "  bottleneck extract YOUR_FOLDER --cache cache/yours\n"
         "  bottleneck fit-head cache/yours --head logistic"
     )
     if sys.prefix != sys.base_prefix and "VIRTUAL_ENV" not in os.environ:
         activate = os.path.relpath(Path(sys.prefix) / "bin" / "activate")
-        terminal.say(f"To have the command at hand: source {activate}")
+        terminal.say(f"To put the command on your path: source {activate}")
 
 
 def write_digits(folder: Path) -> None:
@@ -65,7 +65,7 @@ def write_digits(folder: Path) -> None:
         file = folder / str(label) / f"{number:04d}.png"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            # they are given in 17 levels, from 0 to 16
+            # their pixels have 17 levels, from 0 to 16
             Image.fromarray((pixels * (255 / 16)).round().astype(np.uint8)).save(file)
 
 
@@ -75,7 +75,7 @@ def _extract(images: Path, cache: Path) -> tuple[ExtractReport, str]:
             report = extract(images, cache, image_size=_IMAGE_SIZE, progress=progress)
         except BottleneckError as error:
             terminal.say(
-                "The ImageNet weights cannot be had; going on with random ones. The reason:"
+                "Could not download the ImageNet weights; using random weights. The reason:"
             )
             terminal.say(str(error), "dim")
         else:

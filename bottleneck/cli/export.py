@@ -23,7 +23,7 @@ def export(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write a run as one graph that needs nothing of ours, and check that it says the same."""
+    """Write a run as one graph that does not need this package, and check its predictions."""
     with progress_bar() as progress:
         exported = run_export(run, out, kind, weights=weights, progress=progress)
     terminal.say(f"{exported.file}: {exported.check}")

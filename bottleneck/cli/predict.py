@@ -20,7 +20,7 @@ def predict(
     ] = None,
     cache: Annotated[
         str | None,
-        typer.Option(help="A cache to take features from, and to add to what it lacks."),
+        typer.Option(help="A cache to read features from and to add missing ones to."),
     ] = None,
     weights: options.WeightsNow = None,
     root: options.Root = None,
@@ -33,7 +33,7 @@ def predict(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Predict the classes of pictures with a run."""
+    """Predict the classes of images with a run."""
     with progress_bar() as progress:
         predictions = run_predict(
             run,

@@ -1,1 +1,1 @@
-"""A run at work."""
+"""Serve a run: predict and export."""

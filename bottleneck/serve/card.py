@@ -1,4 +1,4 @@
-"""The model card that lies beside an export: what it is, what it takes, how good it is."""
+"""Model card of an export: model, inputs, classes, metrics, origin."""
 
 import json
 import re
@@ -16,16 +16,16 @@ from bottleneck.serve.graph import PIXELS, PROBABILITIES
 
 @dataclass(frozen=True)
 class Check:
-    """How an exported file was compared with its run.
+    """Comparison of an exported file with its run.
 
     Attributes
     ----------
     pictures : str
-        On what pictures.
+        Description of the images that were compared; the name is that of the JSON key.
     largest_difference : float
-        Between the probabilities of the file and the run's own.
+        Largest difference between the file's probabilities and the run's.
     limit : float
-        Above which it would have been refused.
+        Largest difference allowed.
     """
 
     pictures: str
@@ -40,7 +40,7 @@ class Check:
 
 
 def make_card(run: Run, kind: Format, check: Check, versions: Mapping[str, str]) -> str:
-    """Write the card, in Markdown, with the fields the Hugging Face hub reads at its head.
+    """Write the model card in Markdown, starting with the metadata that the Hugging Face hub reads.
 
     Parameters
     ----------
@@ -48,15 +48,15 @@ def make_card(run: Run, kind: Format, check: Check, versions: Mapping[str, str])
     kind : Format
     check : Check
     versions : dict
-        Of the software that exported it.
+        Software versions of the export.
     """
     return "\n".join(
         [
             *_head(run, kind),
-            *_what(run, check),
-            *_pictures(run),
+            *_model(run, check),
+            *_inputs(run),
             *_classes(run.classes),
-            *_figures(run),
+            *_metrics(run),
             *_origin(run, versions),
         ]
     )
@@ -64,17 +64,17 @@ def make_card(run: Run, kind: Format, check: Check, versions: Mapping[str, str])
 
 def _head(run: Run, kind: Format) -> Iterator[str]:
     yield from ("---", f"library_name: {kind.library}", "pipeline_tag: image-classification")
-    # no character of a base's name means anything in YAML
+    # names of bases contain no characters that are special in YAML
     yield from ("tags:", *(f"- {name}" for name in dict.fromkeys(r.base for r in run.recipes)))
     yield from ("---", "", f"# {kind.file}", "")
     yield f"An image classifier with {len(run.classes)} classes: {kind.summary}."
 
 
-def _what(run: Run, check: Check) -> Iterator[str]:
+def _model(run: Run, check: Check) -> Iterator[str]:
     if run.random:
         yield from (
             "",
-            "**The base's weights are RANDOM: this is for trying things out, no more.**",
+            "**The base's weights are RANDOM: use this only to try things out.**",
         )
     yield from ("", f"A {_code(run.head)} head on features of:", "")
     for recipe in run.recipes:
@@ -93,48 +93,48 @@ def _what(run: Run, check: Check) -> Iterator[str]:
     yield from ("", f"Checked when it was exported: {check}.")
     if run.predict_views > 1 and run.best != TUNED:
         yield (
-            f"The run averages over {run.predict_views} views of a picture; the graph takes one, and it was compared "
-            "with the run's own on that one."
+            f"The run averages over {run.predict_views} views of an image. The graph takes one view, and was compared "
+            "with the run on that view."
         )
     if any((recipe.precision, recipe.dtype) != ("float32", "float32") for recipe in run.recipes):
         yield (
-            "The run computes or stores features in half precision, the graph computes in single precision: "
-            "hence the difference."
+            "The run computes or stores features in half precision and the graph computes in single precision, which "
+            "explains the difference."
         )
 
 
-def _pictures(run: Run) -> Iterator[str]:
+def _inputs(run: Run) -> Iterator[str]:
     size, fit = run.recipes[0].image_size, run.recipes[0].fit
     resized = (
-        f"ImageOps.fit(picture, ({size}, {size}), Image.Resampling.BILINEAR)"
+        f"ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)"
         if fit == "crop"
-        else f"picture.resize(({size}, {size}), Image.Resampling.BILINEAR)"
+        else f"image.resize(({size}, {size}), Image.Resampling.BILINEAR)"
     )
-    yield from ("", "## Pictures", "")
+    yield from ("", "## Images", "")
     yield (
-        f"In go `{PIXELS}`, uint8 RGB, shape (n, {size}, {size}, 3); out come `{PROBABILITIES}`, float32, shape "
-        f"(n, {len(run.classes)}). A picture becomes pixels with Pillow:"
+        f"Input: `{PIXELS}`, uint8 RGB, shape (n, {size}, {size}, 3). Output: `{PROBABILITIES}`, float32, shape "
+        f"(n, {len(run.classes)}). To turn an image into pixels with Pillow:"
     )
     yield from (
         "",
         "```python",
-        "picture = Image.open(file)",
-        f"picture.draft(None, ({size}, {size}))",
+        "image = Image.open(file)",
+        f"image.draft(None, ({size}, {size}))",
     )
-    yield 'picture = ImageOps.exif_transpose(picture).convert("RGB")'
+    yield 'image = ImageOps.exif_transpose(image).convert("RGB")'
     yield from (f"pixels = np.asarray({resized})", "```", "")
-    yield "Transparency, if there is any, is laid over white first."
+    yield "Lay transparent images over white first."
 
 
 def _classes(classes: Sequence[str]) -> Iterator[str]:
     yield from ("", "## Classes", "", f"In the order of the outputs, also in `{CLASSES_FILE}`:", "")
-    # Indented names in quotation marks: no line of it can end the block.
+    # Names are indented and quoted, so no line can end the block.
     yield from ("```json", _printable(json.dumps(list(classes), indent=1, ensure_ascii=False)))
     yield "```"
 
 
-def _figures(run: Run) -> Iterator[str]:
-    yield from ("", "## How good it is", "")
+def _metrics(run: Run) -> Iterator[str]:
+    yield from ("", "## Metrics", "")
     yield "| split | images | accuracy | balanced accuracy | macro F1 | log loss |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for split, m in run.metrics.items():
@@ -142,14 +142,16 @@ def _figures(run: Run) -> Iterator[str]:
             f"| {_code(split)} | {m.images} | {m.accuracy:.4f} | {m.balanced_accuracy:.4f} | {m.macro_f1:.4f} "
             f"| {m.log_loss:.4f} |"
         )
-    made = "given with the images" if run.split == "given" else "made by the images' digests"
+    made = (
+        "given with the images" if run.split == "given" else "made from the digests of the images"
+    )
     yield from ("", f"The split was {made}. Parameters were chosen on {_code(run.chosen_on)}.")
     if run.predict_views > 1 and run.best != TUNED:
-        yield f"These figures are of averages over {run.predict_views} views."
+        yield f"These metrics are of averages over {run.predict_views} views."
 
 
 def _origin(run: Run, versions: Mapping[str, str]) -> Iterator[str]:
-    yield from ("", "## Where it comes from", "")
+    yield from ("", "## Origin", "")
     yield f"- Images, labels and splits: digest {_code(run.data_digest)}"
     yield f"- Fitted {_code(run.created)} by {_code(run.command)}, seed {run.seed}"
     for done, by in (("Fitted", run.versions), ("Exported", versions)):
@@ -159,7 +161,7 @@ def _origin(run: Run, versions: Mapping[str, str]) -> Iterator[str]:
 
 def _describe(recipe: Recipe) -> tuple[str, Preprocessing]:
     if is_backbone(recipe.base):
-        return "a network of its maker's own", PREPROCESSING[recipe.base.rsplit("-", 2)[1]]
+        return "a custom network", PREPROCESSING[recipe.base.rsplit("-", 2)[1]]
     base = find_base(recipe.base)
     return base.source, base.preprocessing
 
@@ -174,17 +176,17 @@ def _formula(preprocessing: Preprocessing) -> str:
 
 
 def _printable(text: str) -> str:
-    """Escape what does not show, or turns the direction of what follows, as JSON does."""
+    """Escape invisible characters and those that change the text direction, as JSON does."""
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _plain(text: str) -> str:
-    """Text in which no character means anything in Markdown or HTML."""
+    """Escape text for Markdown and HTML."""
     return re.sub(r"([\\`*_{}\[\]<>()#|~&])", r"\\\1", _printable(text).replace("\n", " "))
 
 
 def _code(text: str) -> str:
-    """Text as it is, whatever is in it, in a paragraph, a list or a table."""
+    """Format arbitrary text as inline code, also within a table."""
     shown = _printable(" ".join(text.split())).replace("|", r"\|")
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"

@@ -1,4 +1,4 @@
-"""`bottleneck export`: a run as one file that needs nothing of ours."""
+"""`bottleneck export`: write a run as one graph that does not need this package."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ from bottleneck.images.decode import decode
 from bottleneck.runs.run import TUNED, Run, read_run, run_folder
 from bottleneck.serve.card import Check, make_card
 from bottleneck.serve.formats import CLASSES_FILE, Format, find_format, names_json
-from bottleneck.serve.graph import Classifier, graph_of, picture_of
+from bottleneck.serve.graph import Classifier, build_run_graph, shared_input
 from bottleneck.serve.predict import predict
 from bottleneck.serve.samples import write_samples
 
@@ -28,30 +28,29 @@ _log = logging.getLogger("bottleneck")
 
 CARD = "README.md"
 
-# What probabilities may differ by, by what the run's base computes in; the graph always computes in single
-# precision. Measured: 2e-7 where that is the same, in another order; 6e-3 and 8e-2 with MobileNet in
-# half precision, on 64 photographs.
+# Largest allowed difference of probabilities, by the precision of the run's base; the graph always computes in
+# float32. Measured on 64 photographs with MobileNet: 2e-7 in float32, 6e-3 in float16 and 8e-2 in bfloat16.
 LIMITS = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.2}
 
-# The same, where features were only stored in half precision: measured 1.4e-4.
+# The same for features that are only stored in half precision; measured: 1.4e-4.
 STORED_HALF = 1e-3
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An export and where it lies.
+    """An export.
 
     Attributes
     ----------
     path : Path
-        Its folder.
+        Folder of the export.
     file : Path
-        What is to be loaded, in it.
+        The graph in this folder: the file to load.
     format : str
     classes : tuple of str
         In the order of the outputs.
     check : Check
-        How it was compared with its run.
+        Comparison with the run.
     """
 
     path: Path
@@ -71,22 +70,22 @@ def export(
 ) -> Exported:
     """Write a run as one graph, from pixels to the probabilities of named classes.
 
-    What is written is loaded back as anybody would who has nothing of ours, and compared with what the
-    run itself says of some pictures.
+    The file is then loaded by its own runtime, without this package, and its predictions on some images are
+    compared with those of the run.
 
     Parameters
     ----------
     run : path
         The run's folder.
     out : path
-        A folder to write, which must not exist: the graph, ``classes.json`` and ``README.md``, a model
-        card.
+        Folder to write, which must not exist. It gets the graph, ``classes.json`` and a model card,
+        ``README.md``.
     format : {"keras", "savedmodel", "onnx", "litert"}
     weights : str or path, optional
-        Where the base's weights are now, if no longer where they were when the run was fitted. Other
-        weights are refused.
+        Where the base's weights are now, if they have moved since the run was fitted. Other weights are an
+        error.
     progress : callable
-        Called with the step's name, how many are done, and how many there are.
+        Called with the step's name, the number done and the total.
 
     Returns
     -------
@@ -95,8 +94,9 @@ def export(
     Raises
     ------
     BottleneckError
-        The run cannot be read or cannot be one graph, `out` exists, a package is missing, the format
-        cannot hold the graph, or what was written does not say what the run says. Nothing is left then.
+        The run cannot be read or cannot be one graph, `out` exists, a package is missing, the format does not
+        support the graph, or the predictions of the file differ from those of the run. `out` is not created
+        then.
 
     Examples
     --------
@@ -111,9 +111,9 @@ def export(
     known = read_run(home)
     with new_folder(Path(out), "an export", "give another OUT") as folder:
         progress("loading", 0, 0)
-        model = graph_of(known, home, weights)
+        model = build_run_graph(known, home, weights)
         progress("loading", 1, 1)
-        classifier = Classifier(model, known.classes, picture_of(known).fit)
+        classifier = Classifier(model, known.classes, shared_input(known).fit)
         _write(classifier, kind, folder / kind.file, progress)
         check = _compare(home, known, weights, kind, folder / kind.file, progress)
         (folder / CLASSES_FILE).write_text(names_json(known.classes) + "\n")
@@ -121,7 +121,7 @@ def export(
         (folder / CARD).write_text(card, encoding="utf-8")
     if known.predict_views > 1 and known.best != TUNED:
         _log.warning(
-            "The run averages over %d views of a picture, the graph takes one: predictions will differ a little.",
+            "The run averages over %d views of an image and the graph takes one; predictions will differ slightly.",
             known.predict_views,
         )
     return Exported(Path(out), Path(out) / kind.file, format, known.classes, check)
@@ -135,7 +135,7 @@ def _write(classifier: Classifier, kind: Format, file: Path, progress: Progress)
             kind.write(classifier, file)
     except OSError:
         raise
-    except Exception as error:  # converters raise what they like
+    except Exception as error:  # converters raise exceptions of any kind
         raise BottleneckError(
             f"this graph cannot be written as {kind.name} ({_line(error)}); give another --format"
         ) from error
@@ -150,28 +150,28 @@ def _compare(
     file: Path,
     progress: Progress,
 ) -> Check:
-    recipe = picture_of(run)
-    with tempfile.TemporaryDirectory(prefix="bottleneck-") as place:
-        pictures = write_samples(run, folder, Path(place))
-        own = predict(folder, place, weights=weights, plain=True, progress=progress)
-        files = [Path(place) / path for path in own.paths]
+    recipe = shared_input(run)
+    with tempfile.TemporaryDirectory(prefix="bottleneck-") as samples:
+        images = write_samples(run, folder, Path(samples))
+        own = predict(folder, samples, weights=weights, plain=True, progress=progress)
+        files = [Path(samples) / path for path in own.paths]
         pixels = [decode(each.read_bytes(), recipe.image_size, recipe.fit) for each in files]
     try:
         with quiet_stderr():
-            given = [way(np.stack(pixels)) for way in kind.load(file)]
-    except Exception as error:  # runtimes raise what they like
+            given = [predict_file(np.stack(pixels)) for predict_file in kind.load(file)]
+    except Exception as error:  # runtimes raise exceptions of any kind
         raise BottleneckError(
-            f"what was written as {kind.name} cannot be run ({_line(error)}); give another --format"
+            f"the {kind.name} file cannot be run ({_line(error)}); give another --format"
         ) from error
     largest = max(float(np.abs(p - own.probabilities).max()) for p in given)
     limit = max(map(_limit, run.recipes))
-    # so that NaN is refused too
+    # written so that NaN is an error too
     if not largest <= limit:
         raise BottleneckError(
-            f"what was written as {kind.name} does not say what {folder} says: probabilities differ by up to "
-            f"{largest:.1e} on {pictures}, and the limit is {limit:g}; nothing was kept. Give another --format"
+            f"the {kind.name} file does not give the predictions of {folder}: on {images} probabilities differ by "
+            f"up to {largest:.1e}, and the limit is {limit:g}; the export was deleted. Give another --format"
         )
-    return Check(pictures, largest, limit)
+    return Check(images, largest, limit)
 
 
 def _limit(recipe: Recipe) -> float:
@@ -181,12 +181,12 @@ def _limit(recipe: Recipe) -> float:
 def _versions(kind: Format) -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for name in ("bottleneck-features", "keras", "tensorflow", *kind.modules):
-        # builds of TensorFlow have names of their own
+        # some builds of TensorFlow have other names
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
     return versions
 
 
 def _line(error: Exception) -> str:
-    # enough to see what it is about; converters print whole graphs
+    # 300 characters are enough to recognise the problem; converters print whole graphs
     return one_line(error)[:300]

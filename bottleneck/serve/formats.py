@@ -1,4 +1,4 @@
-"""The formats a graph is exported to: to add one is to add an entry here."""
+"""Registry of export formats. To add a format, add an entry."""
 
 import io
 import json
@@ -21,35 +21,35 @@ from bottleneck.serve.savedmodel import ENCODED, write_savedmodel
 
 CLASSES_FILE = "classes.json"
 
-# Of ONNX's sets of operators one that all runtimes of the last years know; nothing newer is needed.
+# An ONNX operator set that all recent runtimes support; nothing newer is needed.
 _OPSET = 17
 
-# uint8 pixels (n, size, size, 3) → float32 probabilities (n, classes)
-Way = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+# From uint8 pixels (n, size, size, 3) to float32 probabilities (n, classes).
+Predictor = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Format:
-    """What must be known of a format to export to it.
+    """An export format.
 
     Attributes
     ----------
     name : str
-        What the user calls it.
+        Name in ``--format``.
     summary : str
-        What it is for, in a line.
+        Use of the format, in one line.
     file : str
-        What the graph is called in the folder of an export; a folder itself for a SavedModel.
+        Name of the graph in the export folder; a folder itself for a SavedModel.
     library : str
-        What the Hugging Face hub calls what loads it.
+        Name of the loading library on the Hugging Face hub.
     write : callable
         Writes a classifier to the file.
     load : callable
-        Loads the file as anybody would who has nothing of ours, and gives every way into it.
+        Loads the file without this package and returns a predictor for each of its signatures.
     extra : str or None
-        The extra of ours that installs what it needs.
+        The extra of this package that installs `modules`.
     modules : tuple of str
-        What it needs.
+        Modules it needs.
     """
 
     name: str
@@ -57,18 +57,18 @@ class Format:
     file: str
     library: str
     write: Callable[[Classifier, Path], None]
-    load: Callable[[Path], tuple[Way, ...]]
+    load: Callable[[Path], tuple[Predictor, ...]]
     extra: str | None = None
     modules: tuple[str, ...] = ()
 
 
 def find_format(name: str) -> Format:
-    """Look a format up, and whether all is there that it needs.
+    """Look up a format and check that its packages are installed.
 
     Raises
     ------
     BottleneckError
-        There is no such format, or a package is missing.
+        The format is unknown, or a package is missing.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def find_format(name: str) -> Format:
 
 
 def names_json(classes: Sequence[str]) -> str:
-    """Write names as JSON in plain ASCII, whatever characters they hold."""
+    """Write names as JSON in ASCII."""
     return json.dumps(list(classes))
 
 
@@ -103,12 +103,12 @@ def _write_keras(classifier: Classifier, file: Path) -> None:
     _append_names(file, classifier.classes)
 
 
-def _load_keras(file: Path) -> tuple[Way, ...]:
+def _load_keras(file: Path) -> tuple[Predictor, ...]:
     model = load_keras().models.load_model(file, compile=False, safe_mode=True)
     return (lambda pixels: np.asarray(model.predict_on_batch(pixels)),)
 
 
-def _load_savedmodel(folder: Path) -> tuple[Way, ...]:
+def _load_savedmodel(folder: Path) -> tuple[Predictor, ...]:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
@@ -131,15 +131,15 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _write_onnx(classifier: Classifier, file: Path) -> None:
-    # Not graph.export: it calls what comes out by a number.
+    # Not graph.export, which numbers the outputs instead of naming them.
     import onnx
     import tf2onnx
 
     function, _ = _function(classifier.model)
     traced = function.get_concrete_function()
     names = {f"{PIXELS}:0": PIXELS, traced.outputs[0].name: PROBABILITIES}
-    # Not from_function, which takes constants that layers keep outside the graph, such as those of
-    # Normalization, for more inputs.
+    # Not from_function, which treats constants outside the graph, such as those of Normalization, as more
+    # inputs.
     frozen = tf2onnx.tf_loader.from_function(traced, *([name] for name in names))
     model, _ = tf2onnx.convert.from_graph_def(
         frozen,
@@ -154,7 +154,7 @@ def _write_onnx(classifier: Classifier, file: Path) -> None:
     onnx.save(model, file)
 
 
-def _load_onnx(file: Path) -> tuple[Way, ...]:
+def _load_onnx(file: Path) -> tuple[Predictor, ...]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -162,8 +162,7 @@ def _load_onnx(file: Path) -> tuple[Way, ...]:
 
 
 def _write_litert(classifier: Classifier, file: Path) -> None:
-    # Not graph.export: it calls what comes out by a number, and lets operators in that the
-    # interpreter by itself has not.
+    # Not graph.export, which numbers the outputs and allows operators that the interpreter does not include.
     import tensorflow as tf
 
     function, spec = _function(classifier.model)
@@ -176,7 +175,7 @@ def _write_litert(classifier: Classifier, file: Path) -> None:
     _append_names(file, classifier.classes)
 
 
-def _load_litert(file: Path) -> tuple[Way, ...]:
+def _load_litert(file: Path) -> tuple[Predictor, ...]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(file))
@@ -189,7 +188,7 @@ def _load_litert(file: Path) -> tuple[Way, ...]:
 
 
 def _function(model: Any) -> tuple[Any, Any]:
-    """Make a function of a model, whose output has a name, and say what it takes."""
+    """Make a function of a model with a named output, and the specification of its input."""
     import tensorflow as tf
 
     spec = tf.TensorSpec(model.input_shape, tf.uint8, name=PIXELS)
@@ -201,7 +200,7 @@ def _function(model: Any) -> tuple[Any, Any]:
 
 
 def _append_names(file: Path, classes: Sequence[str]) -> None:
-    # A .keras file is a ZIP archive, and to a .tflite file one may be appended, as its own metadata are.
+    # A .keras file is a ZIP archive, and a .tflite file may have one appended, like its own metadata.
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(CLASSES_FILE, names_json(classes))
 
@@ -219,7 +218,7 @@ FORMATS: Mapping[str, Format] = {
         ),
         Format(
             name="savedmodel",
-            summary="for TensorFlow Serving; takes files of pictures too",
+            summary="for TensorFlow Serving; also takes image files",
             # TensorFlow Serving looks for numbered versions
             file="1",
             library="tensorflow",

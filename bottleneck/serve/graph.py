@@ -21,13 +21,13 @@ from bottleneck.heads.registry import find_head
 from bottleneck.images.decode import Fit
 from bottleneck.runs.run import MODEL, TUNED, Run
 
-# What goes into the graph and what comes out of it, by these names in every format.
+# Names of the graph's input and output in every format.
 PIXELS, PROBABILITIES = "pixels", "probabilities"
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A graph, and what must be known to use it.
+    """A graph with the names of its classes.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Classifier:
     classes : tuple of str
         In the order of the probabilities.
     fit : {"squash", "crop"}
-        How a picture becomes a square.
+        Resize mode.
     """
 
     model: Any
@@ -44,19 +44,19 @@ class Classifier:
     fit: Fit
 
 
-def graph_of(run: Run, folder: Path, weights: str | os.PathLike[str] | None = None) -> Any:
-    """Put the bases of a run and its head together, or load its fine-tuned network where that is better.
+def build_run_graph(run: Run, folder: Path, weights: str | os.PathLike[str] | None = None) -> Any:
+    """Join the bases and the head of a run, or load its fine-tuned network if that is the best.
 
-    The base computes in single precision whatever the run's recipe says: not every format, nor every
-    machine, has another. Nothing is rounded between base and head as a cache in half precision does.
+    The base computes in float32 whatever the run's recipe says, because not every format and machine supports
+    half precision. Features are not rounded between base and head, unlike in a cache in half precision.
 
     Parameters
     ----------
     run : Run
     folder : Path
-        Where it lies.
+        The run's folder.
     weights : str or path, optional
-        Where the base's weights are now, if no longer where they were when the run was fitted.
+        Where the base's weights are now, if they have moved since the run was fitted.
 
     Returns
     -------
@@ -66,16 +66,16 @@ def graph_of(run: Run, folder: Path, weights: str | os.PathLike[str] | None = No
     Raises
     ------
     BottleneckError
-        The head cannot be layers, the recipes take different pictures, or the weights cannot be had or
-        are not those the run was fitted with.
+        The head cannot be expressed as layers, the recipes differ in image size or resize mode, or the weights
+        are missing or others than those of the run.
     """
-    size = picture_of(run).image_size
+    size = shared_input(run).image_size
     if run.best == TUNED:
         return load_backbone(find_backbone(folder / MODEL, "none"), size)
     head = find_head(run.head).load(folder)
     if not has_layers(head):
         raise BottleneckError(
-            f"head {run.head} cannot be part of a graph, for it is neither a network nor linear; fit one that can: "
+            f"head {run.head} cannot be part of a graph: expected a network or a linear model; fit another one with: "
             f"bottleneck fit-head {run.cache} --head {'|'.join(LAYERED)}"
         )
     keras = load_keras()
@@ -96,19 +96,19 @@ def graph_of(run: Run, folder: Path, weights: str | os.PathLike[str] | None = No
     return keras.Model(pixels, keras.layers.Softmax(name=PROBABILITIES)(layers(together)))
 
 
-def picture_of(run: Run) -> Recipe:
-    """Find a recipe that says what becomes of a picture before it is pixels, for all of a run's.
+def shared_input(run: Run) -> Recipe:
+    """Return a recipe with the image size and resize mode that all recipes of a run share.
 
     Raises
     ------
     BottleneckError
-        Its recipes take pictures of different sizes, or cut them otherwise.
+        The recipes differ in image size or resize mode.
     """
     taken = sorted({(recipe.image_size, recipe.fit) for recipe in run.recipes})
     if len(taken) > 1:
         found = " and ".join(f"{size} pixels, {fit}" for size, fit in taken)
         raise BottleneckError(
-            f"one graph takes pictures of one size and fit, and the run's recipes take {found}; fit the head on "
-            "recipes that agree: bottleneck extract with one --image-size and one --fit"
+            f"one graph needs one image size and one resize mode, and the run's recipes have {found}; fit the head "
+            "on recipes that agree: bottleneck extract with one --image-size and one --fit"
         )
     return run.recipes[0]

@@ -1,4 +1,4 @@
-"""`bottleneck predict`: what a run makes of new pictures."""
+"""`bottleneck predict`: predict the classes of images with a run."""
 
 import contextlib
 import dataclasses
@@ -41,16 +41,16 @@ _log = logging.getLogger("bottleneck")
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run says of pictures, in the order of their source.
+    """Predictions of a run, in the order of the images.
 
     Attributes
     ----------
     paths : tuple of str
     classes : tuple of str
     probabilities : ndarray of float32, shape (n, classes)
-        Rows sum to 1; NaN for pictures that cannot be used.
+        Rows sum to 1; NaN for images that cannot be used.
     reasons : tuple of str
-        Why a picture cannot be used; empty where it can.
+        Why an image cannot be used; empty if it can.
     """
 
     paths: tuple[str, ...]
@@ -60,7 +60,7 @@ class Predictions:
 
     @property
     def names(self) -> tuple[str | None, ...]:
-        """The most probable class of each picture; None where it cannot be used."""
+        """The most probable class of each image; None if the image cannot be used."""
         best = np.nan_to_num(self.probabilities, nan=-1.0).argmax(axis=1)
         return tuple(
             None if reason else self.classes[code]
@@ -69,12 +69,12 @@ class Predictions:
 
     @property
     def confidences(self) -> NDArray[np.float32]:
-        """Probability of the most probable class; NaN where a picture cannot be used."""
+        """Probability of the most probable class; NaN if the image cannot be used."""
         highest: NDArray[np.float32] = self.probabilities.max(axis=1)
         return highest
 
     def to_list(self) -> list[dict[str, Any]]:
-        """The pictures one by one, as JSON takes them."""
+        """Return one dictionary for each image, for JSON."""
         return [
             {
                 "path": path,
@@ -106,10 +106,10 @@ class Predictions:
             else:
                 write_rows(file, header, self._lines())
         except BrokenPipeError:
-            raise  # whoever read it has had enough: nothing to say
+            raise  # the reader closed the pipe, for example head: not an error
         except OSError as error:
             raise BottleneckError(
-                f"cannot write {file}: {error.strerror}; give another place with --out"
+                f"cannot write {file}: {error.strerror}; give another file with --out"
             ) from error
 
     def _lines(self) -> Iterator[list[str]]:
@@ -138,33 +138,33 @@ def predict(
     engine: EngineName = "auto",
     progress: Progress = no_progress,
 ) -> Predictions:
-    """Predict the classes of pictures with a run: its head on its base's features, or its fine-tuned network.
+    """Predict the classes of images with a run: its head on its base's features, or its fine-tuned network.
 
     Parameters
     ----------
     run : path
         The run's folder or URL.
     images : path
-        A folder or URL, a CSV or one picture; labels are not looked at.
+        A folder or URL, a CSV file or one image; labels are ignored.
     cache : path, optional
-        A cache to take features from, and to add to what it lacks. Its listing stays as it is.
+        A cache to read features from and to add missing ones to. Its listing does not change.
     weights : str or path, optional
-        Where the base's weights are now, if no longer where they were when the run was fitted. Other
-        weights are refused.
+        Where the base's weights are now, if they have moved since the run was fitted. Other weights are an
+        error.
     plain : bool
-        Take each picture as it is, even where the run averages over several views of it.
+        Use only the plain view of each image, even if the run averages over several views.
     root, path_column, skip_missing
-        For a CSV, see `bottleneck.images.source.read_source`.
+        For a CSV file, see `bottleneck.images.source.read_source`.
     max_pixels : int
-        Pictures with more pixels are refused as decompression bombs.
+        Larger images are refused as decompression bombs.
     batch_size : int, optional
-        Images the base is given at once, as for `bottleneck.extract`; fewer where there are fewer.
+        Images per batch, as for `bottleneck.extract`; at most the number of images.
     workers : int, optional
-        Pictures decoded at the same time; by default as many as there are cores.
+        Number of decoding threads; by default the number of cores.
     engine : {"auto", "keras", "openvino"}
-        What runs the base, see `bottleneck.extract`.
+        Engine that runs the base, see `bottleneck.extract`.
     progress : callable
-        Called with the step's name, how many are done, and how many there are.
+        Called with the step's name, the number done and the total.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def predict(
     Raises
     ------
     BottleneckError
-        The run or the pictures cannot be read, or the weights are not those it was fitted with.
+        The run or the images cannot be read, or the weights are not those of the run.
 
     Examples
     --------
@@ -197,11 +197,11 @@ def predict(
             progress=progress,
         )
         if cache is None:
-            # Nothing is kept, so a batch need not be padded. In a cache it must be: the last bits of
-            # features depend on its size.
-            few = max(len(listing.ok), 1)
-            if few < (batch_size or BATCH_SIZE):
-                settings = dataclasses.replace(settings, batch_size=few)
+            # Nothing is kept, so batches need no padding. In a cache they do, because the last bits of
+            # features depend on the batch size.
+            count = max(len(listing.ok), 1)
+            if count < (batch_size or BATCH_SIZE):
+                settings = dataclasses.replace(settings, batch_size=count)
         if known.best == TUNED:
             listing, predicted = _by_network(folder, known, place, listing, settings, progress)
         else:
@@ -209,7 +209,7 @@ def predict(
                 folder, known, place, listing, weights, settings, progress
             )
     if known.random:
-        _log.warning("The base's weights are RANDOM: these predictions are for trying things out.")
+        _log.warning("The base's weights are RANDOM: use these predictions only to try things out.")
     usable = np.array([row.status == OK for row in listing.rows])
     probabilities = np.full((len(usable), len(known.classes)), np.nan, np.float32)
     probabilities[usable] = predicted
@@ -230,7 +230,7 @@ def _by_head(
     settings: Settings,
     progress: Progress,
 ) -> tuple[Listing, NDArray[np.float32]]:
-    """Let a head judge the features of pictures; those that turn out unusable are marked as failed."""
+    """Predict by the run's head; mark images that cannot be decoded as failed in the listing."""
     head = find_head(known.head).load(run)
     for recipes, weights_path in group_recipes(known.recipes, known.weights_paths):
         listing = _complete(
@@ -252,12 +252,12 @@ def _by_head(
 def _by_network(
     run: Path, known: Run, place: Path, listing: Listing, settings: Settings, progress: Progress
 ) -> tuple[Listing, NDArray[np.float32]]:
-    """Let a fine-tuned network judge pictures: its probabilities are features as any other's."""
+    """Predict by the run's fine-tuned network, whose probabilities are cached as features."""
     recipe = known.recipes[0]
     wanted = make_request(
         FeatureSpec(
             run / MODEL,
-            # part of the network
+            # included in the network
             preprocessing="none",
             pool="none",
             image_size=recipe.image_size,
@@ -284,7 +284,7 @@ def _listing_of(cache: Path) -> Listing | None:
     try:
         return read_listing(cache)
     except DamagedListingError:
-        return None  # it would have spared hashing the pictures, no more
+        return None  # without the listing all images are hashed again
 
 
 def _complete(
@@ -297,10 +297,10 @@ def _complete(
     settings: Settings,
     progress: Progress,
 ) -> Listing:
-    """Compute what features the cache lacks; where it lacks none, nothing is loaded or locked."""
+    """Compute missing features; without any, nothing is loaded or locked."""
     targets, damaged = find_targets(cache, recipes, views)
     for message in damaged.values():
-        # to mend a cache is for who knows its images, and that is not us
+        # only `extract` and `cache repair` know the images that a damaged file was computed from
         raise BottleneckError(message)
     if not missing_items(listing.ok, targets):
         return listing

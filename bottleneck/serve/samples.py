@@ -1,4 +1,4 @@
-"""A few pictures to try an export with: the run's own, where they can be had."""
+"""Images to test an export on: those of the run, if they still exist."""
 
 import csv
 from collections.abc import Iterator
@@ -16,43 +16,43 @@ from bottleneck.images.place import open_place
 from bottleneck.runs.run import Run
 from bottleneck.runs.table import PREDICTIONS
 
-# Enough for every class of a small set; to run a base on them takes seconds.
+# Enough for every class of a small set; a base needs only seconds for them.
 COUNT = 8
 
 
 def write_samples(run: Run, folder: Path, into: Path) -> str:
-    """Write pictures of the run's validation split to files, or others where those are gone.
+    """Write images of the run's validation split to files, or generated ones if those are gone.
 
     Parameters
     ----------
     run : Run
     folder : Path
-        Where it lies.
+        The run's folder.
     into : Path
         An empty folder.
 
     Returns
     -------
     str
-        What pictures they are.
+        Description of the images.
     """
     count = 0
-    for count, data in enumerate(_own(run, folder), start=1):
-        # the format is told from the contents, never from the name
+    for count, data in enumerate(_read_validation_images(run, folder), start=1):
+        # the format is detected from the contents, not from the name
         (into / f"{count}.jpg").write_bytes(data)
     if count:
-        return f"{count} pictures of its validation split"
+        return f"{count} images of its validation split"
     for number in range(COUNT):
-        # blurred spots of colour, some dark and some bright: nearer to photographs than noise is
+        # blurred spots of colour are closer to photographs than noise is
         spots = np.random.default_rng(number).integers(0, 256, (6, 6, 3), np.uint8)
         size = (run.recipes[0].image_size,) * 2
-        picture = Image.fromarray(spots).resize(size, Image.Resampling.BILINEAR)
-        picture.save(into / f"{number}.png")
-    return f"{COUNT} made-up pictures (its own cannot be found)"
+        image = Image.fromarray(spots).resize(size, Image.Resampling.BILINEAR)
+        image.save(into / f"{number}.png")
+    return f"{COUNT} generated images (its own cannot be found)"
 
 
-def _own(run: Run, folder: Path) -> Iterator[bytes]:
-    """Read pictures of the validation split, evenly spread over it, that are as they were."""
+def _read_validation_images(run: Run, folder: Path) -> Iterator[bytes]:
+    """Yield unchanged images, evenly spread over the validation split."""
     try:
         with (folder / PREDICTIONS).open(
             newline="", encoding="utf-8", errors="surrogateescape"
@@ -64,11 +64,11 @@ def _own(run: Run, folder: Path) -> Iterator[bytes]:
     if listing is None or not paths:
         return
     digests = {row.path: row.digest for row in listing.ok}
-    recipe, pictures = run.recipes[0], open_place(listing.root)
-    for place in np.linspace(0, len(paths) - 1, min(COUNT, len(paths)), dtype=int):
-        path = paths[place]
+    recipe, images = run.recipes[0], open_place(listing.root)
+    for index in np.linspace(0, len(paths) - 1, min(COUNT, len(paths)), dtype=int):
+        path = paths[index]
         try:
-            data = pictures.read(path)
+            data = images.read(path)
             if digest_of(data) == digests.get(path):
                 decode(data, recipe.image_size, recipe.fit)
                 yield data

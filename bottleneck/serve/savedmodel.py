@@ -1,4 +1,4 @@
-"""TensorFlow's SavedModel: pixels or files of pictures in, probabilities and names out."""
+"""TensorFlow's SavedModel: from pixels or image files to probabilities and class names."""
 
 import os
 from pathlib import Path
@@ -8,10 +8,10 @@ from bottleneck.bases.backend import load_keras
 from bottleneck.images.decode import Fit
 from bottleneck.serve.graph import PIXELS, PROBABILITIES, Classifier
 
-# The signature that takes pictures as files, beside the one that serves by default and takes pixels.
+# Name of the signature that takes image files; the default signature takes pixels.
 ENCODED = "encoded"
 
-# What JPEG decoders offer beside full size, as shares of it, and Pillow takes where it suffices.
+# JPEG decoders can reduce an image by these factors while decoding; Pillow uses the largest that suffices.
 _REDUCED = (8, 4, 2)
 
 
@@ -19,23 +19,23 @@ def write_savedmodel(classifier: Classifier, folder: Path) -> None:
     """Write a graph as a SavedModel with two signatures.
 
     ``serving_default`` takes ``pixels``, ``encoded`` takes ``image_bytes``: JPEG, PNG, GIF or BMP files.
-    Both give ``probabilities`` and ``classes``, their names, again for each picture.
+    Both return ``probabilities`` and ``classes``, the class names repeated for each image.
 
     Parameters
     ----------
     classifier : Classifier
     folder : Path
-        To write into.
+        Folder to write into.
     """
     import tensorflow as tf
 
     model, size, fit = classifier.model, classifier.model.input_shape[1], classifier.fit
-    # names of folders need not be valid UTF-8
+    # names of folders may be invalid UTF-8
     names = tf.constant([os.fsencode(name) for name in classifier.classes])
 
     def of_pixels(pixels: Any) -> dict[str, Any]:
         probabilities = model(pixels, training=False)
-        # once for each picture: TensorFlow Serving wants as many rows of every output
+        # repeated for each image: TensorFlow Serving requires the same number of rows in every output
         return {
             PROBABILITIES: probabilities,
             "classes": tf.broadcast_to(names, tf.shape(probabilities)),
@@ -61,11 +61,11 @@ def write_savedmodel(classifier: Classifier, folder: Path) -> None:
 
 
 def decode_in_graph(data: Any, size: int, fit: Fit) -> Any:
-    """Do in a graph what `bottleneck.images.decode.decode` does, as far as TensorFlow can.
+    """Decode and resize an image in a graph, like `bottleneck.images.decode.decode` as far as TensorFlow can.
 
-    Pillow reduces large JPEGs while they are decoded, and rounds to whole numbers between its passes
-    along rows and columns. With both done here, few values differ, by one as a rule. An EXIF
-    orientation is not applied, and transparency is not laid over white.
+    As in Pillow, large JPEGs are reduced while decoding, and values are rounded to integers between the passes
+    along rows and columns. Few values differ, usually by one. EXIF orientation is not applied, and
+    transparent images are not laid over white.
 
     Parameters
     ----------
@@ -81,18 +81,18 @@ def decode_in_graph(data: Any, size: int, fit: Fit) -> Any:
     """
     import tensorflow as tf
 
-    picture = tf.cond(
+    image = tf.cond(
         tf.io.is_jpeg(data),
         lambda: _decode_jpeg(data, size),
         lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
     )
-    picture.set_shape((None, None, 3))
-    shape = tf.shape(picture)[:2]
+    image.set_shape((None, None, 3))
+    shape = tf.shape(image)[:2]
     sides = tf.cast(shape, tf.float32)
     kept = tf.repeat(tf.reduce_min(sides), 2) if fit == "crop" else sides
     scale = size / kept
     shift = (kept - sides) / 2 * scale
-    square = tf.cast(picture[None], tf.float32)
+    square = tf.cast(image[None], tf.float32)
     for along, reached in (([0.0, 1.0], [shape[0], size]), ([1.0, 0.0], [size, size])):
         square = tf.raw_ops.ScaleAndTranslate(
             images=square,
@@ -110,7 +110,7 @@ def _decode_jpeg(data: Any, size: int) -> Any:
     import tensorflow as tf
 
     def at(ratio: int) -> Any:
-        # by the exact of libjpeg's two ways, as Pillow does
+        # libjpeg's exact method, as in Pillow
         return lambda: tf.io.decode_jpeg(
             data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"
         )

@@ -277,7 +277,9 @@ def test_code_in_a_file_is_never_run(
     Path("executed").unlink()
     keras.models.load_model("bait.keras", safe_mode=False)
     Path("executed").unlink()  # the bait works: whoever loads the model unsafely runs it
-    assert "it holds code (a Lambda layer), which is never run" in refusal(tmp_path / "bait.keras")
+    assert "it contains code (a Lambda layer), which is never run" in refusal(
+        tmp_path / "bait.keras"
+    )
     assert not Path("executed").exists()
 
 

@@ -28,8 +28,7 @@ def test_info_shows_images_classes_and_recipes(own: Path, cli: Cli) -> None:
 
 def test_verify_is_content_with_a_sound_cache(own: Path, cli: Cli) -> None:
     assert (
-        "1 shards with 6 rows are as they were sealed; 0 files are damaged"
-        in cli("cache", "verify", own).stdout
+        "1 shards with 6 rows are intact; 0 files are damaged" in cli("cache", "verify", own).stdout
     )
 
 
@@ -69,5 +68,5 @@ def test_repair_tells_what_it_computed(own: Path, cli: Cli) -> None:
     shard.unlink()
     said = cli("cache", "verify", own).stdout
     assert "lacks features of 6 of 6 images" in said
-    assert "6 images computed again" in cli("cache", "repair", own).stdout
+    assert "6 images recomputed" in cli("cache", "repair", own).stdout
     assert len(FeatureCache(own).load().paths) == 6

@@ -92,7 +92,7 @@ def test_what_was_exported_says_of_other_pictures_what_the_run_says(
         for probabilities in given_by(exported, some):
             np.testing.assert_allclose(probabilities, own[: len(some)], atol=1e-4)
     assert exported.check.largest_difference <= 1e-4
-    assert "pictures of its validation split" in exported.check.pictures
+    assert "images of its validation split" in exported.check.pictures
     assert json.loads((tmp_path / "out" / "classes.json").read_text()) == ["flower", "temple"]
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
@@ -110,7 +110,7 @@ def test_maps_and_pictures_cut_to_a_square(mixed: Path, few_images: Path, tmp_pa
     own = predict(run, few_images).probabilities
     (probabilities,) = given_by(exported, pixels_of(few_images, fit="crop"))
     np.testing.assert_allclose(probabilities, own, atol=1e-4)
-    assert "ImageOps.fit(picture, (32, 32)" in (tmp_path / "out" / "README.md").read_text()
+    assert "ImageOps.fit(image, (32, 32)" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_features_of_several_bases_are_put_together_in_the_order_of_the_run(
@@ -176,7 +176,7 @@ def test_where_the_pictures_are_gone_others_are_made_up(
 ) -> None:
     run = changed(runs["svm"], tmp_path / "run", cache=str(tmp_path / "gone"))
     check = export(run, tmp_path / "out").check
-    assert "made-up pictures" in check.pictures
+    assert "generated images" in check.pictures
     assert check.largest_difference <= 1e-4
 
 
@@ -250,7 +250,7 @@ def writes_nonsense(classifier: Any, file: Path) -> None:
     ("write", "said"),
     [
         (raises, r"cannot be written as poor \(no such operator\); give another --format"),
-        (writes_nonsense, r"written as poor cannot be run \(.+\); give another --format"),
+        (writes_nonsense, r"the poor file cannot be run \(.+\); give another --format"),
     ],
 )
 def test_what_a_format_cannot_hold_is_refused(

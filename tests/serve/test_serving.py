@@ -45,7 +45,7 @@ def examples() -> dict[str, str]:
         for kind, code in BLOCK.findall(section)
         if kind == "python"
     }
-    common = blocks.pop("A picture as pixels")
+    common = blocks.pop("From an image to pixels")
     return {title: common + code for title, code in blocks.items()}
 
 
