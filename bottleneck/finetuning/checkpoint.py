@@ -1,4 +1,4 @@
-"""Where a training stands, in a file that is whole or not there."""
+"""Checkpoint of a training, written atomically."""
 
 import dataclasses
 import io
@@ -23,20 +23,20 @@ Weights = list[NDArray[Any]]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch did.
+    """Results of one epoch.
 
     Attributes
     ----------
     stage, epoch : int
-        From 1; the epoch within its stage.
+        Counted from 1; the epoch within its stage.
     learning_rate : float
-        At its last step.
+        Learning rate of its last step.
     loss : float
-        Mean over the training images, in nats, as they were trained on.
+        Mean training loss, in nats.
     val : Metrics
-        Of the validation split.
+        Validation metrics.
     seconds : float
-        Validation included.
+        Duration, including validation.
     """
 
     stage: int
@@ -49,23 +49,23 @@ class Epoch:
 
 @dataclass
 class State:
-    """Where a training stands.
+    """State of a training.
 
     Attributes
     ----------
     stage, epoch : int
-        The stage being trained, from 0, and how many of its epochs are done.
+        The current stage, counted from 0, and how many of its epochs are done.
     start : Metrics or None
-        Of the validation split, before anything was trained; None until that is known.
+        Validation metrics before training; None until they are known.
     history : list of Epoch
     weights : list of ndarray
-        What is trained, as it is now.
+        Current values of the trained variables.
     optimizer : list of ndarray
-        The optimiser's own numbers; empty where a stage begins.
+        State of the optimiser; empty at the start of a stage.
     stage_best, best : list of ndarray
-        The weights after the best epoch of this stage, and of all; empty where there is none yet.
+        The weights after the best epoch of this stage, and of all stages; empty before the first epoch.
     stopped : str
-        Why it ended before its time; empty where it did not.
+        Why training ended early; empty if it did not.
     """
 
     stage: int = 0
@@ -79,7 +79,7 @@ class State:
     stopped: str = ""
 
     def best_of(self, stage: int | None = None) -> Epoch | None:
-        """The epoch with the least log loss in validation, of a stage (from 1) or of all."""
+        """Return the epoch with the lowest validation log loss, of a stage (from 1) or of all."""
         epochs = [entry for entry in self.history if stage in (None, entry.stage)]
         return min(epochs, key=lambda entry: entry.val.log_loss, default=None)
 
@@ -88,12 +88,12 @@ _ARRAYS = ("weights", "optimizer", "stage_best", "best")
 
 
 def write_checkpoint(folder: Path, state: State) -> None:
-    """Write a state, in place of the one before.
+    """Write a state and replace the previous one.
 
     Raises
     ------
     BottleneckError
-        There is no room left; the one before is kept.
+        The disk is full; the previous checkpoint is kept.
     """
     known: dict[str, Any] = {
         "stage": state.stage,
@@ -103,7 +103,7 @@ def write_checkpoint(folder: Path, state: State) -> None:
         "history": [dataclasses.asdict(entry) for entry in state.history],
     }
     kept: dict[int, str] = {}
-    # the best weights are often those of now: what is the same is written once
+    # the best weights are often the current ones: equal arrays are written once
     known["same"] = {name: kept.setdefault(id(getattr(state, name)), name) for name in _ARRAYS}
     arrays = {
         f"{name}-{number}": values
@@ -116,18 +116,18 @@ def write_checkpoint(folder: Path, state: State) -> None:
 
 
 def read_checkpoint(folder: Path) -> State:
-    """Read a state; a new one where there is none.
+    """Read a state; return a new one if there is no checkpoint.
 
     Raises
     ------
     BottleneckError
-        It is damaged.
+        The file is damaged.
     """
     file = folder / FILE_NAME
     if not file.exists():
         return State()
     try:
-        # a zip archive, whose parts carry their checksums; nothing in it is unpickled
+        # a ZIP archive with checksums; nothing in it is unpickled
         with np.load(file, allow_pickle=False) as content:
             known = json.loads(str(content["known"]))
             start = Metrics(**known.pop("start"))

@@ -1,4 +1,4 @@
-"""What fine-tuning will cost: time for each epoch, live and from the cache, and room on the disk."""
+"""Estimated cost of fine-tuning: time per epoch, live and from the cache, and disk space."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,26 +9,26 @@ from bottleneck.bases.anatomy import BATCH, batch_seconds, multiply_adds
 from bottleneck.bases.split import split_at
 from bottleneck.finetuning.graph import Graph
 
-# To train a layer takes the gradient of what it gives and of its weights, each about as much work as the
-# layer itself.
+# Work of training a layer, relative to its forward pass: the gradients of its inputs and of its weights each take
+# about as much work again.
 _TRAINING = 3
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What it costs to train all above a cut.
+    """Cost of training the layers above a cut.
 
     Attributes
     ----------
     cut : str
     bytes_per_image : int
-        Of the activations at the cut, in float16.
+        Size of the activations at the cut, in float16.
     disk : int
-        Bytes, for all images and views.
+        Bytes for all images and views.
     caching : float
-        Seconds to compute them, once.
+        Seconds to compute the activations once.
     live, cached : float
-        Seconds for an epoch: from pictures, and from the activations.
+        Seconds per epoch, from images and from the activations.
     """
 
     cut: str
@@ -40,30 +40,30 @@ class Cost:
 
 
 def base_rate(graph: Graph) -> float:
-    """Measure how many multiply-adds of the base are done in a second."""
+    """Measure the multiply-adds per second of the base."""
     return BATCH * multiply_adds(graph.body) / batch_seconds(graph.body)
 
 
 def predict_costs(
     graph: Graph, cuts: Iterable[str], rate: float, train: int, others: int, val: int, views: int
 ) -> tuple[Cost, ...]:
-    """Predict what training costs above each of some cuts.
+    """Estimate the cost of training above each cut.
 
     Parameters
     ----------
     graph : Graph
     cuts : iterable of str
     rate : float
-        Multiply-adds a second, see `base_rate`.
+        Multiply-adds per second, see `base_rate`.
     train, others, val : int
-        Images to train on, others that are only measured, and of these those measured after each epoch.
+        Number of training images, of other images, and of those other images that are in the validation split.
     views : int
-        Views of each image besides the plain one.
+        Augmented views of each image.
 
     Notes
     -----
-    The work is counted in multiply-adds of convolutions and dense layers; a step of training counts as three
-    passes. Decoding is left out: threads do it meanwhile.
+    Work is counted in multiply-adds of convolutions and dense layers; a training step counts as three forward
+    passes. Decoding is ignored, because it runs in other threads.
     """
     whole = multiply_adds(graph.body)
     found = []
@@ -86,7 +86,7 @@ def predict_costs(
 
 
 def cost_lines(costs: Iterable[Cost], free: int) -> list[str]:
-    """Lay costs out for people."""
+    """Format costs as a table."""
     lines = [
         f"{'cut':<24} {'MB an image':>11} {'MB in all':>10} {'s to cache':>10} {'s an epoch, live':>17} {'cached':>7}"
     ]
@@ -95,10 +95,10 @@ def cost_lines(costs: Iterable[Cost], free: int) -> list[str]:
         f"{cost.live:>17.1f} {cost.cached:>7.1f}"
         for cost in costs
     ]
-    lines.append(f"{free / 1e6:,.0f} MB of disk are free.")
+    lines.append(f"{free / 1e6:,.0f} MB of disk space are free.")
     return lines
 
 
 def is_cheaper(cost: Cost, epochs: int, free: int) -> bool:
-    """Whether caching activations pays for itself over so many epochs, and they fit."""
+    """Whether training from the cache is faster over all epochs, and the activations fit on the disk."""
     return cost.disk < free and cost.caching + epochs * cost.cached < epochs * cost.live

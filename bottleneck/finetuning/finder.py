@@ -1,4 +1,4 @@
-"""Which learning rate to train a stage at, tried out in one sweep."""
+"""Learning-rate finder: one sweep over rising learning rates."""
 
 import dataclasses
 import math
@@ -29,31 +29,31 @@ from bottleneck.images.decode import MAX_PIXELS
 from bottleneck.runs.run import free_name
 from bottleneck.runs.table import write_table
 
-# From where nothing moves to where everything breaks, in so many steps.
-_LEAST, _MOST, _STEPS = 1e-7, 1.0, 100
+# Range of the sweep, from no visible effect to divergence, and its number of steps.
+_LOW, _HIGH, _STEPS = 1e-7, 1.0, 100
 
-# Losses are averaged over about so many steps, for single batches differ.
+# The loss is smoothed over about this many steps, because it varies between batches.
 _SMOOTHING = 10
 
-# Where the smoothed loss is so many times the least, it only grows.
+# Training has diverged if the smoothed loss is this many times its minimum.
 _DIVERGED = 4.0
 
-# Steps in which the rate becomes ten times as large: over so many a slope is taken.
-_DECADE = round(_STEPS / math.log10(_MOST / _LEAST))
+# Steps over which the learning rate grows tenfold; slopes are measured over this many.
+_DECADE = round(_STEPS / math.log10(_HIGH / _LOW))
 
 
 @dataclass(frozen=True)
 class RateSweep:
-    """Losses along rising learning rates.
+    """Losses at rising learning rates.
 
     Attributes
     ----------
     rates, losses : tuple of float
-        The loss of each step, in nats, smoothed over some.
+        Learning rate and smoothed loss of each step, in nats.
     suggestion : float
-        A rate to train at: where the loss falls steepest.
+        The learning rate at which the loss falls fastest.
     plot, table : str
-        The files they are drawn and written in.
+        Files of the plot and the table.
     """
 
     rates: tuple[float, ...]
@@ -63,7 +63,7 @@ class RateSweep:
     table: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON takes it."""
+        """Return all fields, for JSON."""
         return dataclasses.asdict(self)
 
 
@@ -78,9 +78,9 @@ def find_rate(
     max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> RateSweep:
-    """Train the first stage on pictures at rates that rise from step to step, and look at the loss.
+    """Train the first stage on images at rising learning rates and record the loss.
 
-    Nothing of what is learnt is kept; a plot and a table are left beside the run.
+    The trained weights are discarded; a plot and a table are written next to the run.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def find_rate(
     Raises
     ------
     BottleneckError
-        As for `bottleneck.finetune`; or no loss is a number.
+        As for `bottleneck.finetune`, or the first loss is not finite.
 
     Notes
     -----
@@ -109,25 +109,27 @@ def find_rate(
     freeze_but(graph, prepared.unfrozen[0].layers)
     model = make_model(graph, None, prepared.unfrozen[0], settings)
     compile_model(model, layer_rates(graph, settings.layer_decay), settings)
-    rates = np.geomspace(_LEAST, _MOST, _STEPS)
+    rates = np.geomspace(_LOW, _HIGH, _STEPS)
     losses: list[float] = []
-    for step, batch in enumerate(_endless(data, settings, find_batch_size(model, data, settings))):
+    for step, batch in enumerate(
+        _repeat_batches(data, settings, find_batch_size(model, data, settings))
+    ):
         progress("trying learning rates", step, _STEPS)
         if step == _STEPS or _has_diverged(losses):
             break
-        loss = train_epoch(model, [batch], partial(_at, float(rates[step])))
+        loss = train_epoch(model, [batch], partial(_constant, float(rates[step])))
         if not math.isfinite(loss):
             break
         losses.append(loss)
     progress("trying learning rates", _STEPS, _STEPS)
     if not losses:
         raise BottleneckError(
-            f"no learning rate can be found: the loss is no number at {_LEAST:g} already; check the features with: "
+            f"no learning rate found: the loss is not finite at {_LOW:g} already; check the features with: "
             f"bottleneck cache verify {name_of(prepared.cache)}"
         )
-    smooth = _smoothed(losses)
+    smooth = _smooth(losses)
     tried = tuple(map(float, rates[: len(smooth)]))
-    suggestion = _steepest(tried, smooth)
+    suggestion = _find_steepest(tried, smooth)
     plot = free_name(prepared.source.parent, f"{prepared.source.name}-learning-rates.png")
     _draw(plot, tried, smooth, suggestion, str(prepared.stages[0].above))
     table = plot.with_suffix(".csv")
@@ -135,11 +137,11 @@ def find_rate(
     return RateSweep(tried, smooth, suggestion, str(plot), str(table))
 
 
-def _at(rate: float, _: int) -> float:
+def _constant(rate: float, _: int) -> float:
     return rate
 
 
-def _endless(data: TrainingData, settings: Settings, size: int) -> Iterator[Batch]:
+def _repeat_batches(data: TrainingData, settings: Settings, size: int) -> Iterator[Batch]:
     train = data.indices("train")
     rng = np.random.default_rng(settings.seed)
     while True:
@@ -147,8 +149,8 @@ def _endless(data: TrainingData, settings: Settings, size: int) -> Iterator[Batc
         yield from make_batches(data, parts, 0, settings, size)
 
 
-def _smoothed(losses: Sequence[float]) -> tuple[float, ...]:
-    """Average exponentially, corrected for the start, as Kingma and Ba 2015 have it."""
+def _smooth(losses: Sequence[float]) -> tuple[float, ...]:
+    """Average exponentially with bias correction (Kingma and Ba 2015)."""
     kept, total, found = 1 - 1 / _SMOOTHING, 0.0, []
     for step, loss in enumerate(losses, 1):
         total = kept * total + (1 - kept) * loss
@@ -156,8 +158,8 @@ def _smoothed(losses: Sequence[float]) -> tuple[float, ...]:
     return tuple(found)
 
 
-def _steepest(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """Give the rate in the middle of the decade in which the loss falls most."""
+def _find_steepest(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """Return the learning rate in the middle of the decade in which the loss falls most."""
     logs = np.log10(rates)
     starts = range(max(len(logs) - _DECADE, 1))
     parts = [slice(start, start + _DECADE) for start in starts]
@@ -167,7 +169,7 @@ def _steepest(rates: Sequence[float], losses: Sequence[float]) -> float:
 
 
 def _has_diverged(losses: Sequence[float]) -> bool:
-    return bool(losses) and _smoothed(losses)[-1] > _DIVERGED * min(_smoothed(losses))
+    return bool(losses) and _smooth(losses)[-1] > _DIVERGED * min(_smooth(losses))
 
 
 def _draw(

@@ -26,7 +26,7 @@ from bottleneck.finetuning.stages import Stage
 class Graph:
     """A base up to the tap of a run's features, and the run's head.
 
-    Whatever is made of it shares its weights.
+    All models made from it share its weights.
 
     Attributes
     ----------
@@ -34,11 +34,11 @@ class Graph:
     tap : str
     pool : {"avg", "max", "none"}
     body : keras.Model
-        From prepared pixels to the tap.
+        From preprocessed pixels to the tap.
     head : keras.Sequential
-        From features to values whose softmax are probabilities.
+        From features to logits.
     weights_digest : str
-        Of the base's tensors before anything was trained.
+        Digest of the base's tensors before training.
     """
 
     base: Base
@@ -50,36 +50,36 @@ class Graph:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Taps below that of the features, at which the base can be cut; from the highest down."""
+        """Taps below the tap of the features where the base can be cut, from the highest down."""
         names = self.base.taps if self.base.taps != (TOP,) else find_cuts(self.body)
         known = [name for name in names if name != self.tap and _is_in(self.base, self.body, name)]
         return tuple(reversed(known))
 
     def whole(self) -> Any:
-        """Make the model that is kept: from uint8 pixels ``(n, size, size, 3)`` to probabilities."""
+        """Make the model to save, from uint8 pixels ``(n, size, size, 3)`` to probabilities."""
         keras = load_keras()
         pixels, prepared = self._pixels()
         softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
-        return keras.Model(pixels, softmax(self._values(self.body(prepared))))
+        return keras.Model(pixels, softmax(self._logits(self.body(prepared))))
 
     def from_pixels(self, learning_from: str | None = None) -> Any:
-        """Make a model to train, from uint8 pixels ``(n, size, size, 3)`` to values.
+        """Make a model to train, from uint8 pixels ``(n, size, size, 3)`` to logits.
 
         Parameters
         ----------
         learning_from : str, optional
-            The cut from which on batch normalisation uses and learns the statistics of the batches; by
-            default it keeps those it has everywhere.
+            Above this cut, batch normalisation uses and learns the statistics of the batches; by default it
+            keeps its statistics everywhere.
         """
         keras = load_keras()
         pixels, prepared = self._pixels()
         if learning_from is None:
-            return keras.Model(pixels, self._values(_in_inference(self.body)(prepared)))
+            return keras.Model(pixels, self._logits(_in_inference(self.body)(prepared)))
         lower, upper = split_at(self.base, self.body, learning_from)
-        return keras.Model(pixels, self._values(upper(_in_inference(lower)(prepared))))
+        return keras.Model(pixels, self._logits(upper(_in_inference(lower)(prepared))))
 
     def above(self, cut: str, *, learning: bool = False) -> Any:
-        """Make a model to train, from the activations at a cut to values.
+        """Make a model to train, from the activations at a cut to logits.
 
         Parameters
         ----------
@@ -96,23 +96,23 @@ class Graph:
         _, upper = split_at(self.base, self.body, cut)
         activations = keras.Input(upper.input_shape[1:], name="activations")
         part = upper if learning else _in_inference(upper)
-        return keras.Model(activations, self._values(part(activations)))
+        return keras.Model(activations, self._logits(part(activations)))
 
     def _pixels(self) -> tuple[Any, Any]:
         pixels = load_keras().Input(self.body.input_shape[1:], dtype="uint8", name="pixels")
         return pixels, preprocess(pixels, self.base.preprocessing)
 
-    def _values(self, features: Any) -> Any:
+    def _logits(self, features: Any) -> Any:
         pooled = pool_map(self.base, self.tap, features, self.pool)
         return load_keras().ops.cast(self.head(pooled), "float32")
 
 
 def _in_inference(part: Any) -> Any:
-    """Let a part of a network run as in inference, also while it is trained.
+    """Wrap a part of a network so that it runs in inference mode even during training.
 
-    To call it with ``training=False`` is not enough: a functional model passes on what it was called with itself
-    to every model within it (Keras 3.15). So batch normalisation would use the statistics of the batch, and
-    frozen layers would drop some of what they give.
+    Calling it with ``training=False`` is not enough: a functional model passes its own argument to every model
+    within it (Keras 3.15). Batch normalisation would then use the statistics of the batch, and frozen layers
+    would apply dropout.
     """
     keras = load_keras()
 
@@ -129,17 +129,16 @@ def _in_inference(part: Any) -> Any:
 
 @dataclass(frozen=True)
 class Unfrozen:
-    """What a stage trains of a graph.
+    """The part of a graph that a stage trains.
 
     Attributes
     ----------
     layers : frozenset of str
-        Names of the layers of the base; the head is always trained.
+        Names of the trained layers of the base; the head is always trained.
     cut : str or None
-        The highest tap below all of them; None where there is none, and the pictures themselves are
-        needed.
+        The highest tap below these layers; None if there is none and training needs the images.
     trainable, frozen : int
-        Parameters.
+        Number of parameters.
     """
 
     layers: frozenset[str]
@@ -157,7 +156,7 @@ def build_graph(
     precision: Precision,
     head: Any,
 ) -> Graph:
-    """Build a base up to a tap and put a head on it.
+    """Build a base up to a tap and join it with a head.
 
     Parameters
     ----------
@@ -166,7 +165,7 @@ def build_graph(
     tap : str
     pool : {"avg", "max", "none"}
     image_size : int
-        Side of the pictures, in pixels.
+        Side of the images, in pixels.
     precision : {"float32", "bfloat16", "float16"}
     head : keras.Sequential
         See `bottleneck.heads.layers.as_layers`.
@@ -174,7 +173,7 @@ def build_graph(
     Raises
     ------
     BottleneckError
-        The weights cannot be had or do not fit, or there is no such tap.
+        The weights are missing or do not fit, or the tap does not exist.
     """
     keras = load_keras()
     with computing_in(precision):
@@ -184,13 +183,13 @@ def build_graph(
 
 
 def unfreeze(graph: Graph, stages: Sequence[Stage]) -> tuple[Unfrozen, ...]:
-    """Find out what each stage trains.
+    """Find the layers that each stage trains.
 
     Raises
     ------
     BottleneckError
-        A tap is not known, lies above the run's features or cannot be cut at; there are fewer layers
-        than asked for; or a stage trains less than the one before it.
+        A tap is unknown, above the run's features or no place to cut; the base has fewer layers than
+        requested; or a stage trains fewer layers than the stage before.
     """
     found: list[Unfrozen] = []
     above = {tap: _layers_above(graph, tap) for tap in graph.taps}
@@ -198,8 +197,8 @@ def unfreeze(graph: Graph, stages: Sequence[Stage]) -> tuple[Unfrozen, ...]:
         layers, named = _find_layers(graph, stage, above)
         if found and not layers >= found[-1].layers:
             raise BottleneckError(
-                f"stage {stage} trains less of the base than the stage before it; stages go down, from the top to "
-                f"deeper taps, which are here: {', '.join(above)}"
+                f"stage {stage} trains less of the base than the stage before it; stages go from the top to "
+                f"deeper taps, in this order: {', '.join(above)}"
             )
         cut = named or next((tap for tap, those in above.items() if those >= layers), None)
         trained = _parameters(layer for layer in graph.body.layers if layer.name in layers)
@@ -210,17 +209,17 @@ def unfreeze(graph: Graph, stages: Sequence[Stage]) -> tuple[Unfrozen, ...]:
 
 
 def freeze_but(graph: Graph, layers: frozenset[str]) -> None:
-    """Let these layers of the base, and the head, be trained and nothing else."""
-    graph.body.trainable = True  # it is asked first, whatever its layers say
+    """Freeze all layers but these layers of the base and the head."""
+    graph.body.trainable = True  # False would override its layers
     for layer in graph.body.layers:
         layer.trainable = layer.name in layers
     graph.head.trainable = True
 
 
 def depths(body: Any) -> dict[str, int]:
-    """Tell how deep each layer lies: how many layers with kernels come above it, itself counted.
+    """Return the depth of each layer: the number of layers with kernels from the output down to it, inclusive.
 
-    The longest way to the output counts. What normalises a convolution is as deep as the convolution.
+    The longest path to the output counts. The normalisation of a convolution has the same depth as it.
     """
     keras = load_keras()
     above: dict[int, int] = {id(body.output): 0}
@@ -238,7 +237,7 @@ def depths(body: Any) -> dict[str, int]:
 def _find_layers(
     graph: Graph, stage: Stage, above: dict[str, frozenset[str]]
 ) -> tuple[frozenset[str], str | None]:
-    """Tell which layers of the base a stage trains, and where it is cut, if it says so."""
+    """Find the layers of the base that a stage trains, and its cut if it names one."""
     if isinstance(stage.above, str):
         tap = find_tap(graph.base, stage.above)
         if tap == graph.tap:
@@ -250,7 +249,7 @@ def _find_layers(
     layers = [layer for layer in graph.body.layers if not _is_input(layer)]
     if stage.above > len(layers):
         raise BottleneckError(
-            f"stage {stage} unfreezes {stage.above} layers, and {graph.base.name} has {len(layers)} up to {graph.tap}"
+            f"stage {stage} unfreezes {stage.above} layers, but {graph.base.name} has {len(layers)} up to {graph.tap}"
         )
     return frozenset(layer.name for layer in layers[len(layers) - stage.above :]), None
 
@@ -263,8 +262,8 @@ def _layers_above(graph: Graph, tap: str) -> frozenset[str]:
 def _refuse_above(graph: Graph, tap: str) -> None:
     if tap in graph.base.taps and not _is_in(graph.base, graph.body, tap):
         raise BottleneckError(
-            f"{tap} lies above {graph.tap}, where the run's features are taken, so there is nothing to unfreeze; give "
-            f"a lower one with --stages: {', '.join(graph.taps)}"
+            f"{tap} lies above {graph.tap}, the tap of the run's features, so there is nothing to unfreeze; give a "
+            f"lower one with --stages: {', '.join(graph.taps)}"
         )
 
 
@@ -278,7 +277,7 @@ def _is_input(layer: Any) -> bool:
 
 
 def _parameters(layers: Iterable[Any]) -> int:
-    """Count what gradients move: not the statistics of normalisation."""
+    """Count the parameters with gradients, without the statistics of normalisation."""
     statistics = ("moving_mean", "moving_variance", "mean", "variance", "count")
     return sum(
         int(np.prod(weight.shape))

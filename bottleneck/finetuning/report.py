@@ -1,4 +1,4 @@
-"""What fine-tuning did, epoch by epoch: as a table, as curves, as a page."""
+"""Report of fine-tuning: table of epochs, curves, HTML page."""
 
 import base64
 import html
@@ -24,7 +24,7 @@ _COLUMNS = (
     "seconds",
 )
 
-# Told apart by the colour-blind: Okabe and Ito 2008, Color Universal Design.
+# Colours that colour-blind people can distinguish: Okabe and Ito 2008, Color Universal Design.
 _TRAIN, _VAL, _HEAD = "#0072b2", "#d55e00", "#767676"
 _INCHES, _DPI = (8.0, 3.4), 144
 
@@ -40,7 +40,7 @@ def write_history(
     run : Run
     tuning : Tuning
     start : Metrics
-        Of the validation split, before anything was trained.
+        Validation metrics before training.
     history : sequence of Epoch
     """
     first = ["0", "0", "0", "", "", f"{start.log_loss:.6f}", f"{start.accuracy:.6f}", ""]
@@ -61,7 +61,7 @@ def write_history(
 
 
 def _draw(file: Path, start: Metrics, history: Sequence[Epoch]) -> None:
-    # imported here: to ask for help does not take it
+    # imported here: --help does not need it
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -81,7 +81,7 @@ def _draw(file: Path, start: Metrics, history: Sequence[Epoch]) -> None:
         right.plot(numbers, accuracies, "o-", color=_VAL, ms=3)
         right.axhline(start.accuracy, color=_HEAD, ls="--", lw=1)
         right.annotate("head alone", (0, start.accuracy), (4, 4), textcoords="offset points")
-        right.set_ylabel("accuracy in validation")
+        right.set_ylabel("validation accuracy")
         for axes in (left, right):
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -111,21 +111,21 @@ def _page(run: Run, tuning: Tuning, lines: Sequence[Sequence[str]], curves: str)
         for split, head in tuning.head_metrics.items()
     ]
     verdict = (
-        "Fine-tuning did not beat the head in validation: the head is used for predictions."
+        "Fine-tuning did not beat the head on the validation split: predictions use the head."
         if tuning.best == HEAD
-        else "The fine-tuned network is better in validation than the head, by accuracy, then log loss: it is used for "
-        "predictions."
+        else "The fine-tuned network is better than the head on the validation split, by accuracy, then log loss: "
+        "predictions use the network."
     )
     warnings = [f"Training ended early: {tuning.stopped}."] if tuning.stopped else []
     if run.random:
         warnings.append(
-            "The base's weights were RANDOM: these figures say nothing of a trained base."
+            "The base's weights were RANDOM: these scores say nothing about a trained base."
         )
-    said = "".join(f"<p><strong>{html.escape(line)}</strong></p>" for line in warnings)
-    said_of_test = (
-        "The test split was measured once, at the end, and chose nothing."
+    notes = "".join(f"<p><strong>{html.escape(line)}</strong></p>" for line in warnings)
+    test_note = (
+        "The test split was measured once, at the end, and not used for model selection."
         if "test" in tuning.head_metrics
-        else "There is no test split: these figures are of images that were chosen by, and a little too good."
+        else "There is no test split: these scores are of images used for model selection, so they are optimistic."
     )
     recipe = run.recipes[0]
     return f"""<!doctype html>
@@ -141,9 +141,9 @@ img {{ width: 100%; background: #fff; }}
 @media (prefers-color-scheme: dark) {{ body {{ background: #111; color: #ddd; }} }}
 </style></head><body>
 <h1>Fine-tuning {html.escape(recipe.base)}</h1>
-<p>{html.escape(verdict)}</p>{said}
+<p>{html.escape(verdict)}</p>{notes}
 <p>{html.escape(f"Started with head {tuning.started_from} on {recipe.tap}; trained on {tuning.trained_on}.")}
-{said_of_test}</p>
+{test_note}</p>
 <img alt="Loss and accuracy by epoch" src="data:image/png;base64,{curves}">
 <h2>Splits</h2>{_table(["split", "images", "head: accuracy / log loss", "fine-tuned"], metrics)}
 <h2>Stages</h2>{_table(["stage", "trained", "frozen", "best epoch", "before: accuracy / log loss", "after"], stages)}

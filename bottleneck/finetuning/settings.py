@@ -1,4 +1,4 @@
-"""How fine-tuning is done, besides its stages."""
+"""Settings of fine-tuning, apart from its stages."""
 
 import dataclasses
 import difflib
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bottleneck.bases.network import PRECISIONS, Precision
-from bottleneck.errors import BottleneckError
+from bottleneck.errors import BottleneckError, one_line
 from bottleneck.images.augment import parse_augmentation
 
 Decay = Literal["cosine", "none"]
@@ -17,41 +17,41 @@ Decay = Literal["cosine", "none"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How fine-tuning is done, besides its stages.
+    """Settings of fine-tuning, apart from its stages.
 
     Attributes
     ----------
     batch_size : int
-        Images to a step.
+        Images per step.
     layer_decay : float
-        What the rate is multiplied by from one layer of the base to the one below.
+        Learning-rate factor from one layer of the base to the layer below.
     warm_up : float
-        Share of a stage's steps over which the rate rises to its value.
+        Share of a stage's steps in which the learning rate rises to its value.
     decay : {"cosine", "none"}
-        Whether it then falls to 0 along a cosine, or stays.
+        Whether the learning rate then falls to 0 along a cosine, or stays constant.
     weight_decay : float
-        What kernels lose in a step, times the rate.
+        Decoupled weight decay of the kernels.
     label_smoothing : float
         Share of each label that is spread over all classes.
     dropout : float, optional
-        Share of what the last layer of the head takes in that is left out; by default the head's own.
+        Dropout rate before the head's last layer; by default the head's own.
     clip_norm : float, optional
-        The most the length of a step's gradient, over all layers, may be.
+        Gradient clipping: maximum norm over all layers.
     class_weight : {"balanced"}, optional
-        Let all classes count the same however often they occur.
+        Weight classes inversely to their frequency.
     precision : {"float32", "bfloat16", "float16"}
-        What the base computes in while it is trained; weights stay float32.
+        Precision of the base's computation during training; weights stay float32.
     patience : int, optional
-        End a stage after so many epochs whose log loss in validation was no less.
+        Early stopping: end a stage after this many epochs without a lower validation log loss.
     train_batchnorm : bool
-        Let batch normalisation above the cut use and learn the statistics of the batches, rather than
-        keep those of ImageNet.
+        Let batch normalisation above the cut use and learn the statistics of the batches; otherwise it keeps
+        those of ImageNet.
     augment : str
-        How views are made that are trained on, see `bottleneck.images.augment.parse_augmentation`.
+        How the views to train on are made, see `bottleneck.images.augment.parse_augmentation`.
     views : int
-        Train on so many views of each picture in turn; 0 is another one in each epoch.
+        Number of views of each image to train on, one per epoch in turn; 0 means a new view in each epoch.
     seed : int
-        Of the order of the images and of what is left out.
+        Random seed for the order of the images and for dropout.
 
     Raises
     ------
@@ -59,12 +59,12 @@ class Settings:
         A value is out of range.
     """
 
-    # Small sets have few steps an epoch, and small batches generalise well (Masters and Luschi 2018).
+    # Small sets have few steps per epoch, and small batches generalise well (Masters and Luschi 2018).
     batch_size: int = 32
-    # As Clark et al. 2020 (ELECTRA) and Bao et al. 2022 (BEiT) use it, layer by layer, near 0.9.
+    # Clark et al. 2020 (ELECTRA) and Bao et al. 2022 (BEiT) use values near 0.9, layer by layer.
     layer_decay: float = 0.9
-    # Adam's first steps are as long as the rate allows whatever the gradient is, until it has seen enough of
-    # them (Ma and Yarats 2021, On the adequacy of untuned warmup); a stage may have but a few dozen steps.
+    # Adam's first steps have the full length of the learning rate whatever the gradient is (Ma and Yarats 2021, On
+    # the adequacy of untuned warmup), and a stage may have only a few dozen steps.
     warm_up: float = 0.3
     decay: Decay = "cosine"
     weight_decay: float = 0.0
@@ -80,11 +80,11 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _LIMITS.items():
+        for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:
+            if value is not None and not low <= value <= high:
                 raise BottleneckError(
-                    f"{_option(name)} takes a number from {least:g} to {most:g}, not {value:g}"
+                    f"{_option(name)} takes a number from {low:g} to {high:g}, not {value:g}"
                 )
         for name, known in _CHOICES.items():
             value = getattr(self, name)
@@ -93,12 +93,12 @@ class Settings:
         plain = str(parse_augmentation(self.augment)) == "none"
         if self.views and plain:
             raise BottleneckError(
-                f"--views {self.views} asks for views that differ from the plain picture; say how with --augment"
+                f"--views {self.views} needs an augmentation; say how with --augment"
             )
 
 
 _UNLIMITED = float("inf")
-# the least and the most a number may be
+# smallest and largest value of each number
 _LIMITS = {
     "batch_size": (1, _UNLIMITED),
     "layer_decay": (1e-6, 1),
@@ -117,8 +117,8 @@ _CHOICES = {
     "precision": PRECISIONS,
 }
 
-# What a file may say besides: the stages, and where they are trained.
-_BESIDES = ("stages", "unfreeze_last", "epochs", "learning_rate", "mode")
+# Other names that a file may contain.
+_OTHERS = ("stages", "unfreeze_last", "epochs", "learning_rate", "mode")
 
 
 def read_config(file: str | os.PathLike[str]) -> dict[str, Any]:
@@ -128,25 +128,25 @@ def read_config(file: str | os.PathLike[str]) -> dict[str, Any]:
     ----------
     file : path
         ``stages`` is text as on the command line, or a list of ``{above, epochs, learning_rate}``;
-        other names are those of options, with ``_`` or ``-``.
+        all other names are those of options, with ``_`` or ``-``.
 
     Raises
     ------
     BottleneckError
-        It cannot be read, is no YAML, or names something else.
+        The file cannot be read, is not YAML, or contains an unknown name.
     """
     import yaml
 
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
-        raise BottleneckError(f"--config {file} cannot be read: {said}") from error
+        reason = one_line(error)
+        raise BottleneckError(f"--config {file} cannot be read: {reason}") from error
     if not isinstance(content, Mapping):
         raise BottleneckError(
-            f"--config {file} holds no names with values, such as stages: mixed9:3@1e-4"
+            f"--config {file} is not a mapping of names to values, such as stages: mixed9:3@1e-4"
         )
-    known = [*(field.name for field in dataclasses.fields(Settings)), *_BESIDES]
+    known = [*(field.name for field in dataclasses.fields(Settings)), *_OTHERS]
     found = {str(name).replace("-", "_"): value for name, value in content.items()}
     for name in found:
         if name not in known:
@@ -159,7 +159,7 @@ def read_config(file: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any) -> Any:
-    # YAML takes 1e-4 for text: its numbers have a point
+    # YAML reads 1e-4 as text, because its floats need a decimal point
     numbers = {*_LIMITS, "learning_rate"} - {"batch_size", "patience", "views", "seed"}
     if name in numbers and isinstance(value, str):
         try:

@@ -1,4 +1,4 @@
-"""Stages of fine-tuning: how far down to unfreeze, for how long, at which rate."""
+"""Stages of fine-tuning: the tap to unfreeze down to, the number of epochs, the learning rate."""
 
 import math
 import re
@@ -11,14 +11,14 @@ HEAD = "head"
 AUTO = "auto"
 
 _SYNTAX = (
-    "expected TAP:EPOCHS@RATE with commas between, such as mixed9:3@1e-4,mixed7:5@1e-5; in place of a tap "
-    "goes a number of layers at the top, or head for the head alone"
+    "expected comma-separated TAP:EPOCHS@RATE, such as mixed9:3@1e-4,mixed7:5@1e-5; instead of a tap, a "
+    "number of layers at the top, or head for the head alone"
 )
 _STAGE = re.compile(r"(?P<above>[^:@]+):(?P<epochs>\d+)@(?P<rate>[^:@]+)")
 
-# Of `--stages auto`: blocks unfrozen, epochs, rate. Howard and Ruder 2018, Universal Language Model
-# Fine-tuning for Text Classification, go down block by block; twice as far each time reaches deep into a
-# network in three steps. A rate a tenth of the head's leaves what was pretrained nearly where it is.
+# Stages of `--stages auto`: unfrozen blocks, epochs, learning rate. Howard and Ruder 2018, Universal Language
+# Model Fine-tuning for Text Classification, unfreeze block by block; doubling the number reaches deep layers in
+# three stages. A tenth of the learning rate of the head changes pretrained weights only slightly.
 _AUTO = ((1, 3, 1e-4), (2, 3, 1e-5), (4, 3, 1e-6))
 
 
@@ -29,16 +29,16 @@ class Stage:
     Attributes
     ----------
     above : str or int
-        Train all above this tap; or so many layers at the top of the base, as Keras counts them, of
-        which none are the head alone.
+        Train all layers above this tap; or a number of layers at the top of the base, as Keras counts them,
+        where 0 is the head alone.
     epochs : int
     learning_rate : float
-        Of the head; that of the base's layers falls with their depth.
+        Learning rate of the head; in the base it falls with depth.
 
     Raises
     ------
     BottleneckError
-        A number is out of range.
+        `epochs` or `learning_rate` is out of range.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
-            raise BottleneckError(f"a stage takes one epoch or more, not {self.epochs}")
+            raise BottleneckError(f"a stage takes at least one epoch, not {self.epochs}")
         if not 0 < self.learning_rate < math.inf:
             raise BottleneckError(
                 f"a stage takes a learning rate above 0, not {self.learning_rate:g}"
@@ -63,7 +63,7 @@ class Stage:
 
 
 def parse_stages(text: str) -> tuple[Stage, ...]:
-    """Read what ``--stages`` takes.
+    """Parse the value of ``--stages``.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
     Raises
     ------
     BottleneckError
-        It is not of this form.
+        The text is not of this form.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
         except ValueError:
             rate = math.nan
         if match is None or math.isnan(rate):
-            raise BottleneckError(f"--stages: {part.strip()!r} is no stage; {_SYNTAX}")
+            raise BottleneckError(f"--stages: {part.strip()!r} is not a stage; {_SYNTAX}")
         above = match["above"].strip()
         stages.append(
             Stage(
@@ -101,17 +101,17 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
 
 
 def auto_stages(below: Sequence[str]) -> tuple[Stage, ...]:
-    """Make the stages of ``--stages auto``: the top block first, then deeper, at falling rates.
+    """Make the stages of ``--stages auto``: the top block first, then deeper at falling learning rates.
 
     Parameters
     ----------
     below : sequence of str
-        The taps below that of the run's features, from the highest to the lowest.
+        Taps below the tap of the run's features, from the highest to the lowest.
 
     Raises
     ------
     BottleneckError
-        There are none.
+        `below` is empty.
 
     Examples
     --------
@@ -120,8 +120,8 @@ def auto_stages(below: Sequence[str]) -> tuple[Stage, ...]:
     """
     if not below:
         raise BottleneckError(
-            "there is no tap below that of the run's features, so --stages auto has nothing to unfreeze; name a layer "
-            "with --stages, or give a number of layers with --unfreeze-last"
+            "there is no tap below the tap of the run's features, so --stages auto has nothing to unfreeze; name a "
+            "layer with --stages, or give a number of layers with --unfreeze-last"
         )
     stages = [
         Stage(below[blocks - 1], epochs, rate)
@@ -143,5 +143,5 @@ def resolve_stages(stages: str | Sequence[Stage]) -> tuple[Stage, ...] | None:
         return None
     found = parse_stages(stages) if isinstance(stages, str) else tuple(stages)
     if not found:
-        raise BottleneckError(f"there are no stages to train; {_SYNTAX}")
+        raise BottleneckError(f"there are no stages; {_SYNTAX}")
     return found

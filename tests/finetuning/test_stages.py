@@ -71,7 +71,7 @@ def test_a_file_says_what_options_say(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("layer_deacy: 0.8", "did you mean layer_decay"),
-        ("- 1", "no names"),
+        ("- 1", "not a mapping"),
         ("a: [", "cannot be read"),
         ("weight_decay: much", "takes a number"),
         ("stages: [{above: mixed9}]", "above, epochs and learning_rate"),
