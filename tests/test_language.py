@@ -1,50 +1,83 @@
 """Phrases that were replaced by plain words do not come back."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = [
-    *ROOT.glob("*.md"),
-    *ROOT.glob("docs/*.md"),
-    *(ROOT / "bottleneck").rglob("*.py"),
-    *(ROOT / "tests").rglob("*.py"),
-]
 
-# Each phrase with its plain form. CHANGELOG.md records what was written then, and is left out.
+# Banned phrases, with their plain form.
 BANNED = {
-    "cannot be had": "is missing; could not be downloaded",
-    "whoever": "say who",
-    "of which": "two sentences",
-    "so it was asked for": "state the condition",
-    "is told": "name who says what",
-    "the surest": "most confident",
-    "to mistrust": "data warnings",
-    "no numbers": "infinite or NaN",
-    "its figures will be": "its scores are optimistic",
+    "as they were sealed": "intact",
+    "cannot be had": "is missing, could not be downloaded",
+    "figures will be too good": "scores are optimistic",
+    "going on with random": "using random",
+    "held back by": "bottleneck:",
+    "is no number": "is NaN or infinite",
     "is right about": "its accuracy is",
-    "goes on after": "continues after",
+    "is told": "say who reports what",
+    "lies with a confidence": "confidence interval",
+    "no difference is shown": "no significant difference",
     "nothing of ours": "without this package",
+    "of the split, if one is made": "random seed for the split",
+    "of which": "write two sentences",
+    "passed over files": "skipped files",
+    "pictures?": "image",
+    "so it was asked for": "state the condition",
+    "the most an?": "maximum",
+    "the surest": "most confident",
+    "time went to": "time:",
+    "to mistrust": "data warnings",
+    "which chose the best": "used for model selection",
+    "who of a cluster": "worker pool",
+    "whoever": "say who",
     "whole numbers of eight bits": "int8",
-    "a picture": "an image",
-    "lacking": "missing",
 }
 
+# Rooms and documents in which nobody has replaced these phrases yet. Remove a line when its file is clean.
+TO_DO = (
+    "bottleneck/cache",
+    "bottleneck/cli/advise.py",
+    "bottleneck/cli/compare.py",
+    "bottleneck/cli/extract.py",
+    "bottleneck/cli/fit_head.py",
+    "bottleneck/cli/main.py",
+    "bottleneck/cli/options.py",
+    "bottleneck/evaluate",
+    "bottleneck/extraction",
+    "bottleneck/heads",
+    "bottleneck/images",
+    "bottleneck/remote",
+    "bottleneck/runs",
+    "bottleneck/bases/network.py",
+    "docs/advise.md",
+    "docs/cache-format.md",
+    "docs/compare.md",
+    "docs/heads.md",
+    "docs/images.md",
+    "docs/scale.md",
+)
 
-def occurrences(phrase: str) -> list[str]:
-    pattern = re.compile(rf"\b{phrase}\b".replace(" ", r"\s+"), re.IGNORECASE)
-    return [
-        f"{file.relative_to(ROOT)}:{number}"
-        for file in FILES
-        if file.name not in {"CHANGELOG.md", "test_language.py"}
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
-        if pattern.search(line)
-    ]
+# JSON keys and values that older runs and scripts know.
+KEPT = {"bottleneck/serve/card.py", "bottleneck/finetuning/result.py"}
+
+
+def files() -> Iterator[Path]:
+    """Code and documents; CHANGELOG.md is a record and stays as it is."""
+    yield from (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    yield from (ROOT / "bottleneck").rglob("*.py")
 
 
 @pytest.mark.parametrize("phrase", BANNED)
-def test_replaced_phrases_stay_out(phrase: str) -> None:
-    found = occurrences(phrase)
-    assert not found, f"write {BANNED[phrase]!r} instead of {phrase!r}: {', '.join(found)}"
+def test_replaced_phrases_do_not_come_back(phrase: str) -> None:
+    pattern = re.compile(rf"\b{phrase}(?!\w)".replace(" ", r"\s+"), re.IGNORECASE)
+    found = []
+    for file in files():
+        name = file.relative_to(ROOT).as_posix()
+        if name.startswith(TO_DO) or (name in KEPT and phrase == "pictures?"):
+            continue
+        text = file.read_text(encoding="utf-8")
+        found += [f"{name}:{text.count(chr(10), 0, m.start()) + 1}" for m in pattern.finditer(text)]
+    assert not found, f"write {BANNED[phrase]!r} in {', '.join(found)}"

@@ -17,7 +17,7 @@ from bottleneck.runs.metrics import Metrics, measure
 _log = logging.getLogger("bottleneck")
 
 # Largest allowed difference of probabilities. In single precision they agree within 1e-5; half precision has 11
-# significant bits, a few of which are lost on the way through a network.
+# significant bits, and a network loses a few of them.
 _TOLERANCE = {"single": 1e-3, "half": 0.1}
 
 

@@ -10,7 +10,7 @@ from bottleneck.errors import BottleneckError
 
 @contextlib.contextmanager
 def training_devices(wanted: int | None) -> Iterator[int]:
-    """Build and train models on several devices, each of which gets a part of every batch.
+    """Build and train models on several devices; each gets a part of every batch.
 
     Parameters
     ----------
