@@ -25,7 +25,7 @@ def demo(
     ] = Path(),
     debug: options.Debug = False,
 ) -> None:
-    """Run the main job on 1,797 real handwritten digits: extract, extract again, fit two heads."""
+    """Extract features of 1,797 handwritten digits twice, and fit two heads."""
     images, cache = folder / "data" / "digits", folder / "cache" / "digits"
     terminal.say(f"Writing 1,797 handwritten digits below {images} …")
     write_digits(images)

@@ -23,12 +23,12 @@ COMMANDS = {
     "fit-head": "Fit a head on cached features and leave a run behind.",
     "advise": "Say what to try next: which tap, a head alone or fine-tuning, and on what evidence.",
     "compare": "Fit heads on cached features and compare them on the same images.",
-    "finetune": "Train a run's head and, from the top down, its base.",
-    "predict": "Predict the classes of pictures with a run.",
-    "export": "Write a run as one graph that needs nothing of ours, and check that it says the same.",
-    "bases": "The networks there are, and their weights.",
-    "cache": "Look into a cache, check it, mend it, and make it smaller.",
-    "demo": "Run the main job on 1,797 real handwritten digits: extract, extract again, fit two heads.",
+    "finetune": "Train the head of a run and the upper layers of its base.",
+    "predict": "Predict the classes of images with a run.",
+    "export": "Write a run as one graph that does not need this package, and check its predictions.",
+    "bases": "List, inspect and convert pretrained networks.",
+    "cache": "Inspect, verify, repair and prune a cache.",
+    "demo": "Extract features of 1,797 handwritten digits twice, and fit two heads.",
 }
 
 
