@@ -109,6 +109,6 @@ def shared_input(run: Run) -> Recipe:
         found = " and ".join(f"{size} pixels, {fit}" for size, fit in taken)
         raise BottleneckError(
             f"one graph needs one image size and one resize mode, and the run's recipes have {found}; fit the head "
-            "on recipes that agree: bottleneck extract with one --image-size and one --fit"
+            "on recipes that agree: bottleneck extract with one --image-size and one --resize"
         )
     return run.recipes[0]
