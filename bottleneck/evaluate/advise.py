@@ -1,8 +1,9 @@
-"""What to try next with a set of images, and the evidence for it."""
+"""Advice on what to try next with a set of images, and the evidence for it."""
 
 import os
 import shlex
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,42 +19,47 @@ from bottleneck.cache.features import locate
 from bottleneck.cache.recipe import PLAIN, Recipe
 from bottleneck.cache.store import FeatureCache
 from bottleneck.errors import BottleneckError
+from bottleneck.evaluate.comparison import LEVEL, percent
+from bottleneck.evaluate.pairs import mcnemar
 from bottleneck.evaluate.transferability import h_score, logme
 from bottleneck.heads.data import label_codes
 from bottleneck.heads.probabilities import read_finite
 from bottleneck.heads.split import split_rows
 
-# Images looked at. Scores settle well before, and their cost grows with the square of it.
+# Images examined. Scores are stable with fewer, and their cost grows with the square of the number.
 _IMAGES = 2000
 
-# Rules of thumb. Below so many images a class, or in all, a base has many times more parameters to
-# unfreeze than there are numbers to tell them by.
+# Rules of thumb: with fewer images per class, or in total, a base has many more parameters to unfreeze
+# than the images can determine.
 _SMALL_CLASS, _SMALL_SET = 100, 2000
 
-# Share of what guessing leaves to be gained that a linear head must reach on the highest tap for the
-# pictures to count as similar to those the base was trained on.
+# The images count as similar to those the base was trained on if a linear probe on the highest tap closes
+# at least this share of the gap between the majority-class baseline and 100 % accuracy.
 _SIMILAR = 0.7
 
-# Folds of the probe: more cost more and change little.
+# Cross-validation folds of the probe: more take longer and change little.
 _FOLDS = 3
 
-# Standard errors by which taps must differ to count as different: 95 % of a normal distribution.
-_CERTAIN = 1.96
+# Half-width of a 95 % confidence interval, in standard errors.
+_STANDARD_ERRORS = 1.96
+
+# A confidence interval of the probe with a larger half-width is called weak evidence: a rule of thumb.
+_WIDE = 0.05
 
 
 @dataclass(frozen=True)
 class TapEvidence:
-    """What features of one tap say.
+    """Scores of the features of one tap.
 
     Attributes
     ----------
     recipe : str
-        Its id.
+        Id of the recipe.
     base, tap : str
     logme, h_score : float
         See `bottleneck.evaluate.transferability`; higher is better.
     accuracy, error : float
-        Of a quick linear probe (ridge) in cross-validation, and its standard error.
+        Cross-validated accuracy of a linear probe (ridge), and its standard error.
     """
 
     recipe: str
@@ -67,29 +73,29 @@ class TapEvidence:
 
 @dataclass(frozen=True)
 class Advice:
-    """What to try next.
+    """Advice on what to try next.
 
     Attributes
     ----------
     images, classes, smallest : int
-        Labelled images that are not of the test split, classes, and images of the smallest class.
+        Number of labelled images outside the test split, of classes, and of images of the smallest class.
     looked_at : int
-        Images the evidence is from.
+        Number of images the evidence is based on.
     size : {"small", "large"}
     likeness : {"similar", "different"}
-        To the pictures the base was trained on.
+        Compared with the images the base was trained on.
     guess : float
-        Accuracy of always naming the largest class.
+        Majority-class baseline: accuracy of always predicting the largest class.
     taps : tuple of TapEvidence
         The best first.
     say : str
-        What to do and why, in plain words.
+        What to do and why.
     unfreeze_above : str or None
-        The tap above which to fine-tune, where that promises something.
+        The tap above which fine-tuning is likely to help; None if it is not.
     command : str
-        To run next.
+        The command to run next.
     weak : tuple of str
-        Why the evidence is weak; empty where it is not.
+        Reasons why the evidence is weak; empty if it is not.
     """
 
     images: int
@@ -106,15 +112,44 @@ class Advice:
     weak: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Probed:
+    """Evidence for every tap, and the images it is based on.
+
+    Attributes
+    ----------
+    taps : tuple of TapEvidence
+        The best first.
+    correct : dict of str to ndarray of bool
+        By recipe, whether the probe predicts each image correctly.
+    counts : Counter
+        Number of images of each class.
+    looked_at : int
+        Number of images the evidence is based on.
+    random : bool
+        Whether a base has random weights.
+    """
+
+    taps: tuple[TapEvidence, ...]
+    correct: dict[str, NDArray[np.bool_]]
+    counts: Counter[str | None]
+    looked_at: int
+    random: bool
+
+    def differ(self, one: TapEvidence, other: TapEvidence) -> bool:
+        """Whether two taps differ significantly."""
+        return mcnemar(self.correct[one.recipe], self.correct[other.recipe]).p < LEVEL
+
+
 def advise(cache: str | os.PathLike[str], *, seed: int = 0) -> Advice:
-    """Look at a cache and say what to try next.
+    """Score the taps in a cache and advise what to try next.
 
     Parameters
     ----------
     cache : path
-        The cache's folder. The more taps it holds, the more can be said.
+        Folder or URL of the cache. More taps give better advice.
     seed : int
-        Of the split, where the data give none, and of the folds.
+        Random seed for the split (if one is created) and the folds.
 
     Returns
     -------
@@ -123,12 +158,12 @@ def advise(cache: str | os.PathLike[str], *, seed: int = 0) -> Advice:
     Raises
     ------
     BottleneckError
-        There are no pooled features, or too few images of a class to say anything.
+        If there are no pooled features, or too few images of a class.
 
     Notes
     -----
     The four cases, small or large and similar or different, are those of Yosinski et al. 2014, How
-    transferable are features in deep neural networks?, as taught since. The test split is not looked at.
+    transferable are features in deep neural networks?, as commonly taught. The test split is not used.
 
     Examples
     --------
@@ -137,11 +172,11 @@ def advise(cache: str | os.PathLike[str], *, seed: int = 0) -> Advice:
     ('small', 'mixed10', True)
     """
     store = FeatureCache(cache)
-    # of views only the plain one counts, and maps are for other heads
+    # only plain views, and no maps: those are for other heads
     recipes = [r for r in store.recipes if r.augmentation == PLAIN and r.pool != "none"]
     if not recipes:
         raise BottleneckError(
-            f"{store.name} has no pooled features to judge; make some with: bottleneck extract IMAGES --cache "
+            f"{store.name} has no pooled features to score; extract some with: bottleneck extract IMAGES --cache "
             f"{store.name}"
         )
     parts = split_rows(store.listing.ok, seed).parts
@@ -151,43 +186,36 @@ def advise(cache: str | os.PathLike[str], *, seed: int = 0) -> Advice:
     if smallest < _FOLDS:
         few = min(counts, key=lambda label: counts[label])
         raise BottleneckError(
-            f"class {few!r} has {smallest} images, and to judge features takes {_FOLDS} of each class or more; "
-            "add some, or leave the class out"
+            f"class {few!r} has {smallest} images; expected at least {_FOLDS} of each class; "
+            "add images, or leave the class out"
         )
     classes = tuple(sorted(label for label in counts if label is not None))
-    # digests are as good as random numbers, and the same on every machine
-    some = tuple(sorted(rows, key=lambda row: row.digest)[:_IMAGES])
-    y = label_codes(some, classes)
-    taps, right = [], {}
+    # the order of the digests is as good as random, and the same on every machine
+    sample = tuple(sorted(rows, key=lambda row: row.digest)[:_IMAGES])
+    y = label_codes(sample, classes)
+    taps, correct = [], {}
     for recipe in recipes:
-        X = read_finite(locate(store.path, [recipe], some, classes), slice(None))
-        right[recipe.id] = _probe(X, y, seed) == y
-        taps.append(_evidence(recipe, X, y, right[recipe.id]))
+        X = read_finite(locate(store.path, [recipe], sample, classes), slice(None))
+        correct[recipe.id] = _probe(X, y, seed) == y
+        taps.append(_score_tap(recipe, X, y, correct[recipe.id]))
     taps.sort(key=lambda tap: -tap.accuracy)
-    return _conclude(
-        store,
-        tuple(taps),
-        right,
-        images=len(rows),
-        counts=counts,
-        looked_at=len(some),
-        random=any(recipe.random for recipe in recipes),
-    )
+    random = any(recipe.random for recipe in recipes)
+    return _conclude(store, _Probed(tuple(taps), correct, counts, len(sample), random))
 
 
 def _probe(X: NDArray[np.float32], y: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Guess each image's class from the others', by ridge regression on standardised features."""
-    # as strong as the number of features: what standardised features that say nothing call for
+    """Predict each image by cross-validated ridge regression on standardised features."""
+    # regularisation as large as the number of features: it suits uninformative standardised features
     model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=float(X.shape[1])))
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    guessed: NDArray[np.int64] = cross_val_predict(model, X, y, cv=folds)
-    return guessed
+    predicted: NDArray[np.int64] = cross_val_predict(model, X, y, cv=folds)
+    return predicted
 
 
-def _evidence(
-    recipe: Recipe, X: NDArray[np.float32], y: NDArray[np.int64], right: NDArray[np.bool_]
+def _score_tap(
+    recipe: Recipe, X: NDArray[np.float32], y: NDArray[np.int64], correct: NDArray[np.bool_]
 ) -> TapEvidence:
-    accuracy = float(right.mean())
+    accuracy = float(correct.mean())
     return TapEvidence(
         recipe=recipe.id,
         base=recipe.base,
@@ -199,104 +227,82 @@ def _evidence(
     )
 
 
-def _conclude(
-    store: FeatureCache,
-    taps: tuple[TapEvidence, ...],
-    right: dict[str, NDArray[np.bool_]],
-    *,
-    images: int,
-    counts: Counter[str | None],
-    looked_at: int,
-    random: bool,
-) -> Advice:
-    best = taps[0]
-    of_base = [tap for tap in taps if tap.base == best.base]
+def _conclude(store: FeatureCache, found: _Probed) -> Advice:
+    best, counts = found.taps[0], found.counts
+    images, smallest = sum(counts.values()), min(counts.values())
+    of_base = [tap for tap in found.taps if tap.base == best.base]
     highest = max(of_base, key=lambda tap: _height(tap.base, tap.tap))
-    # the highest tap, unless a lower one is better beyond chance: the best of several flatters itself
-    chosen = best if _differ(right[best.recipe], right[highest.recipe]) else highest
-    guess = max(counts.values()) / images
-    gained = (highest.accuracy - guess) / (1 - guess) if guess < 1 else 0.0
-    small = images < _SMALL_SET or min(counts.values()) < _SMALL_CLASS
-    similar = chosen is highest and gained >= _SIMILAR
-    weak = tuple(_doubts(taps, of_base, right, looked_at, random))
-    above = None if small and similar else chosen.tap
-    say = {
-        (
-            True,
-            True,
-        ): "Few pictures, like those the base knows: fit a head and leave the base alone.",
-        (True, False): (
-            f"Few pictures, unlike those the base knows: fit a head on {chosen.tap}, whose features are more general, "
-            "and unfreeze little or nothing."
-        ),
-        (False, True): (
-            f"Many pictures, like those the base knows: fit a head first; unfreezing what lies above {chosen.tap} "
-            "or a block below may gain a little more."
-        ),
-        (False, False): (
-            f"Many pictures, unlike those the base knows: fit a head on {chosen.tap} first; unfreezing all that "
-            "lies above it promises most."
-        ),
-    }[small, similar]
+    # a lower tap only if it is significantly better: the best score of several is optimistic
+    chosen = best if found.differ(best, highest) else highest
+    baseline = max(counts.values()) / images
+    gain = (highest.accuracy - baseline) / (1 - baseline) if baseline < 1 else 0.0
+    small = images < _SMALL_SET or smallest < _SMALL_CLASS
+    similar = chosen is highest and gain >= _SIMILAR
     recipe = ["--recipe", chosen.recipe] if len(store.folders) > 1 else []
     command = ["bottleneck", "fit-head", store.name, *recipe, "--head", "logistic"]
     return Advice(
         images=images,
         classes=len(counts),
-        smallest=min(counts.values()),
-        looked_at=looked_at,
+        smallest=smallest,
+        looked_at=found.looked_at,
         size="small" if small else "large",
         likeness="similar" if similar else "different",
-        guess=guess,
-        taps=taps,
-        say=say,
-        unfreeze_above=above,
+        guess=baseline,
+        taps=found.taps,
+        say=_say(small, similar, chosen.tap),
+        unfreeze_above=None if small and similar else chosen.tap,
         command=shlex.join(command),
-        weak=weak,
+        weak=tuple(_weaknesses(found, of_base)),
     )
 
 
+def _say(small: bool, similar: bool, tap: str) -> str:
+    size = "Few images" if small else "Many images"
+    likeness = "similar to" if similar else "different from"
+    advice = {
+        (True, True): "fit a head and leave the base frozen.",
+        (True, False): (
+            f"fit a head on {tap}, whose features are more general, and unfreeze few blocks or none."
+        ),
+        (False, True): (
+            f"fit a head first; unfreezing the blocks above {tap}, or one block more, may help a little."
+        ),
+        (
+            False,
+            False,
+        ): f"fit a head on {tap} first; unfreezing all blocks above it is most likely to help.",
+    }[small, similar]
+    return f"{size}, {likeness} those the base was trained on: {advice}"
+
+
 def _height(base: str, tap: str) -> int:
-    """How far up in its base a tap lies; one that is no end of a block counts as the highest."""
+    """Position of a tap in its base, from low to high; a tap that is not registered counts as highest."""
     listed = BASES[base].taps if base in BASES else ()
     return listed.index(tap) if tap in listed else len(listed)
 
 
-def _differ(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
-    """Whether two taps differ beyond chance, by the images only one of them is right about.
-
-    McNemar 1947, in its normal approximation.
-    """
-    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
-    return bool(abs(only_one - only_other) > _CERTAIN * np.sqrt(only_one + only_other))
-
-
-def _doubts(
-    taps: tuple[TapEvidence, ...],
-    of_base: list[TapEvidence],
-    right: dict[str, NDArray[np.bool_]],
-    looked_at: int,
-    random: bool,
-) -> list[str]:
-    doubts = []
-    if random:
-        doubts.append("weights are random: nothing here is about a trained base")
+def _weaknesses(found: _Probed, of_base: list[TapEvidence]) -> Iterator[str]:
+    """Give the reasons why the evidence is weak."""
+    taps = found.taps
+    if found.random:
+        yield "the weights are random: this says nothing about a trained base"
     if len(of_base) == 1:
-        doubts.append(
-            f"only one tap of {of_base[0].base} is cached; with lower ones (extract --tap, several in one pass) "
-            "likeness could be told"
+        yield (
+            f"only one tap of {of_base[0].base} is cached; lower taps are needed to measure similarity "
+            "(extract --tap, several in one pass)"
         )
-    if _CERTAIN * taps[0].error > 0.05:
-        doubts.append(
-            f"with {looked_at} images the probe's accuracy is known to ± {_CERTAIN * taps[0].error:.1%} only"
+    margin = _STANDARD_ERRORS * taps[0].error
+    if margin > _WIDE:
+        yield (
+            f"with {found.looked_at} images, the 95 % confidence interval of the probe's accuracy is "
+            f"± {percent(margin)}"
         )
-    if len(taps) > 1 and not _differ(right[taps[0].recipe], right[taps[1].recipe]):
-        doubts.append(f"{taps[0].tap} and {taps[1].tap} do not differ beyond chance")
+    if len(taps) > 1 and not found.differ(taps[0], taps[1]):
+        yield f"{taps[0].tap} and {taps[1].tap} do not differ significantly (McNemar, α = {LEVEL:g})"
     leaders = {
         max(taps, key=lambda tap: tap.logme).recipe,
         max(taps, key=lambda tap: tap.h_score).recipe,
         taps[0].recipe,
     }
     if len(leaders) > 1:
-        doubts.append("LogME, H-score and the probe do not agree on the best tap")
-    return doubts
+        yield "LogME, H-score and the probe disagree on the best tap"
