@@ -10,6 +10,7 @@ import importlib.util
 import itertools
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from bottleneck.errors import BottleneckError, one_line
 from bottleneck.extraction.conveyor import Settings
 from bottleneck.extraction.request import FeatureRequest
 from bottleneck.extraction.scan import digest_of
+from bottleneck.extraction.waiting import WaitMonitor, find_problem, problems_logged
 from bottleneck.extraction.worker import (
     Outline,
     Sight,
@@ -55,8 +57,12 @@ _LOCAL_TTL = "60s"
 # Ctrl-C in a terminal reaches all processes that were started there. What it means is ours to say.
 _LEAVE_INTERRUPTIONS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
-# Seconds without news after which it is worth a look whether any worker is left. News come every second.
-SILENCE = 10.0
+# Seconds between two looks whether a worker has built the base, which takes seconds.
+_BETWEEN_LOOKS = 0.05
+
+# Seconds at most for which the first worker to have built the base waits for the others. Usually they need one or
+# two more; one that needs this much longer is slow, and takes part when it is ready.
+_LATECOMERS = 10.0
 
 # What Dask's own tasks end with, when the client does for which they waited.
 _FAREWELLS = ("AllExit", "CancelledError", "CommClosedError", "TimeoutError")
@@ -94,6 +100,10 @@ class Cluster:
     def addresses(self) -> frozenset[str]:
         """Whom the scheduler knows, and no more: a small answer."""
         return frozenset(self._ask("ncores"))
+
+    def running(self) -> frozenset[str]:
+        """Return the addresses of workers that take tasks: Dask has not paused them."""
+        return frozenset(self._ask("ncores_running"))
 
     def _ask(self, what: str, **options: Any) -> Any:
         client = self.client
@@ -147,6 +157,9 @@ def connect(name: str | None) -> Iterator[Cluster | None]:
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
         except TimeoutError:
+            # which waits for those that Dask has not paused
+            if paused := cluster.workers() and find_problem(cluster.workers(), name):
+                raise BottleneckError(paused) from None
             raise BottleneckError(
                 f"the scheduler of {name} has no workers; start some with: dask worker tcp://{address} --nthreads 1"
             ) from None
@@ -282,7 +295,11 @@ def joblib_on(cluster: Cluster | None, place: str) -> Iterator[None]:
         _refuse_unfit(cluster, why_blind, Sight(f"{place}/{LISTING}", written=False))
     else:
         refuse_blind(cluster, Path(place), "", ())
-    with parallel_config("dask", client=cluster.client), said_plainly(cluster):
+    with (
+        parallel_config("dask", client=cluster.client),
+        plain_errors(cluster),
+        problems_logged(cluster),
+    ):
         yield
 
 
@@ -299,39 +316,55 @@ def outline(
     from distributed import as_completed
 
     resources = cluster.resources()
+    able = [
+        known
+        for known in cluster.workers().values()
+        if not resources or "GPU" in known["resources"]
+    ]
+    # One for each worker, tied to none: Dask spreads them, and gives those of a worker that is lost to any other.
     futures = [
         # each time anew: what a worker has built it keeps itself
         cluster.client.submit(
             build_outline,
-            *(wanted, taps, settings, cluster.shares, location_of(cache)),
+            *(versions_here(), wanted, taps, settings, cluster.shares, location_of(cache)),
             pure=False,
-            workers=[address],
-            allow_other_workers=True,  # if this one is lost
             resources=resources,
         )
-        for address, known in cluster.workers().items()
-        if not resources or "GPU" in known["resources"]
+        for _ in able
     ]
-    with said_plainly(cluster):
-        while True:
-            with contextlib.suppress(TimeoutError):
-                # those that are still at it go on, for they will need it
-                first = next(iter(as_completed(futures, cluster.client.loop, timeout=SILENCE)))
-                found: Outline = first.result()
+    monitor = WaitMonitor(cluster, "they are building the base")
+    started = time.monotonic()
+    ended = as_completed(futures, cluster.client.loop)
+    refused = ""
+    with plain_errors(cluster):
+        for _ in futures:
+            found = _next_result(ended, monitor)
+            if isinstance(found, Outline):
+                # Workers that were started together are ready together. If tasks were sent now, the first worker
+                # would have done all of a small set before the others are.
+                end = time.monotonic() + min(time.monotonic() - started, _LATECOMERS)
+                while time.monotonic() < end and not all(future.done() for future in futures):
+                    time.sleep(_BETWEEN_LOOKS)
                 return found
-            tell_of_no_workers(cluster)
+            refused = found
+            _log.warning("%s. The others go on without it.", refused)
+    raise BottleneckError(refused)
 
 
-def tell_of_no_workers(cluster: Cluster) -> None:
-    """Say so where nobody is left to wait for."""
-    if not cluster.workers():
-        _log.warning(
-            "No worker is left at %s. Waiting for one: start it, or press Ctrl-C.", cluster.name
-        )
+def _next_result(ended: Any, monitor: WaitMonitor) -> "Outline | str":
+    """Return what the next worker found, or why it may not build the base."""
+    while not ended.has_ready():
+        time.sleep(_BETWEEN_LOOKS)
+        monitor.check()
+    try:
+        found: Outline | str = next(ended).result()
+    except (ImportError, AttributeError) as error:
+        return f"a worker {why_not_loaded(error)}"
+    return found
 
 
 @contextlib.contextmanager
-def said_plainly(cluster: Cluster) -> Iterator[None]:
+def plain_errors(cluster: Cluster) -> Iterator[None]:
     """Say in a line what Dask says of lost tasks and a lost scheduler."""
     from distributed import KilledWorker
     from distributed.client import ClosedClientError

@@ -24,11 +24,9 @@ from bottleneck.cache.location import location_of
 from bottleneck.cache.mirror import note_sent
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.cluster import (
-    SILENCE,
     Cluster,
     marked,
-    said_plainly,
-    tell_of_no_workers,
+    plain_errors,
     unset,
 )
 from bottleneck.extraction.conveyor import Settings
@@ -38,6 +36,7 @@ from bottleneck.extraction.progress import Progress
 from bottleneck.extraction.request import FeatureRequest
 from bottleneck.extraction.roll import BETWEEN_LOOKS, Roll
 from bottleneck.extraction.statistics import ExtractionStatistics
+from bottleneck.extraction.waiting import SILENCE, WaitMonitor
 from bottleneck.extraction.worker import (
     Done,
     Job,
@@ -185,14 +184,14 @@ class _Sending:
         # those whose workers are all gone, and since when
         self._stranded: dict[int, float] = {}
         self._through = dict.fromkeys(self._waiting, 0)
-        self._heard = time.monotonic()
+        self._monitor = WaitMonitor(cluster, "no task has made progress")
 
     def run(self, progress: Callable[[int], None]) -> None:
         """Have all tasks done; `progress` is told how many views are through."""
         topic = self._job.topic
         self._cluster.client.subscribe_topic(topic, lambda event: self._happened.put(event[1]))
         try:
-            with said_plainly(self._cluster):
+            with plain_errors(self._cluster):
                 while self._waiting or self._running:
                     self._roll.look()
                     self._refill()
@@ -212,14 +211,18 @@ class _Sending:
                     sent.future.release()
 
     def _refill(self) -> None:
-        now = time.monotonic()
+        now, pool = time.monotonic(), self._roll
         for number, sent in list(self._running.items()):
-            if not sent.to.isdisjoint(self._roll.there):
+            if not sent.to.isdisjoint(pool.running):
                 self._stranded.pop(number, None)
-            elif now - self._stranded.setdefault(number, now) >= BETWEEN_LOOKS:
-                # Dask waits for one of those to come back; had it given the task up, we would know by now
+                continue
+            stranded = now - self._stranded.setdefault(number, now)
+            gone = sent.to.isdisjoint(pool.there)
+            # Dask waits for one of those to come back; had it given the task up, we would know by now. One that is
+            # paused may still be at it, so it gets longer, and as long as there is nobody else.
+            if (gone and stranded >= BETWEEN_LOOKS) or (pool.room and stranded >= SILENCE):
                 self._send_again(number)
-        while self._waiting and len(self._running) < self._roll.room:
+        while self._waiting and len(self._running) < pool.room:
             self._send(self._waiting.popleft())
 
     def _send(self, number: int) -> None:
@@ -246,11 +249,9 @@ class _Sending:
         try:
             event = self._happened.get(timeout=BETWEEN_LOOKS)
         except queue.Empty:
-            if time.monotonic() - self._heard > SILENCE:
-                self._heard = time.monotonic()
-                tell_of_no_workers(self._cluster)
+            self._monitor.check()
             return
-        self._heard = time.monotonic()
+        self._monitor.restart()
         self._hear(*event)
 
     def _hear(self, who: str | int, what: Any) -> None:
@@ -295,7 +296,7 @@ class _Sending:
         with contextlib.suppress(queue.Empty):
             while self._running:
                 event = self._happened.get(timeout=max(until - time.monotonic(), 0))
-                with contextlib.suppress(BottleneckError), said_plainly(self._cluster):
+                with contextlib.suppress(BottleneckError), plain_errors(self._cluster):
                     self._hear(*event)
 
 

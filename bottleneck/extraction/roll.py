@@ -8,12 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.cluster import (
-    SILENCE,
-    Cluster,
-    full_name,
-    why_not_loaded,
-)
+from bottleneck.extraction.cluster import Cluster, full_name, why_not_loaded
+from bottleneck.extraction.waiting import SILENCE
 from bottleneck.extraction.worker import Sight, say_why_unfit, versions_here
 
 _log = logging.getLogger("bottleneck")
@@ -48,6 +44,8 @@ class Roll:
         What a task asks for.
     there : dict of str to dict
         What the scheduler knows of each worker, by its address.
+    running : frozenset of str
+        Addresses of those Dask has not paused.
     fit : frozenset of str
         Addresses.
     """
@@ -58,6 +56,7 @@ class Roll:
         self._cluster, self._sight, self._topic, self._happened = cluster, sight, topic, happened
         self.resources = cluster.resources()
         self.there: Mapping[str, Any] = {}
+        self.running: frozenset[str] = frozenset()
         self.fit: frozenset[str] = frozenset()
         self._asked: dict[str, Any] = {}
         self._unfit: dict[str, str] = {}
@@ -69,7 +68,8 @@ class Roll:
         threads = (
             known["nthreads"]
             for address, known in self.there.items()
-            if address in self.fit and (not self.resources or "GPU" in known["resources"])
+            if address in self.fit & self.running
+            and (not self.resources or "GPU" in known["resources"])
         )
         return _TASKS_AHEAD * int(sum(threads))
 
@@ -84,6 +84,7 @@ class Roll:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + BETWEEN_LOOKS
+        self.running = self._cluster.running()
         if self._cluster.addresses() != self.there.keys():
             self.there = self._cluster.workers()
         for address in self._asked.keys() - self.there.keys():

@@ -267,9 +267,21 @@ _one_at_a_time = threading.Lock()
 
 
 def build_outline(
-    wanted: FeatureRequest, taps: tuple[str, ...], settings: Settings, shares: int, cache: str
-) -> Outline:
-    """Build the base, which is kept for the tasks to come, and tell what it is like."""
+    versions: tuple[tuple[str, str], ...],
+    wanted: FeatureRequest,
+    taps: tuple[str, ...],
+    settings: Settings,
+    shares: int,
+    cache: str,
+) -> Outline | str:
+    """Build the base, which is kept for the tasks to come, and tell what it is like.
+
+    Returns why not where this worker has other versions: it may have joined after all were checked.
+    """
+    if problem := why_different(versions):
+        from distributed import get_worker
+
+        return f"worker {get_worker().name} {problem}"
     from bottleneck.bases.backend import load_keras
 
     with _one_at_a_time:

@@ -74,10 +74,16 @@ class Crew:
         return Client(self.address.replace("dask", "tcp"), set_as_default=False)
 
     def hire(
-        self, name: str, *options: object, before: tuple[str, ...] = (), **environment: str
+        self,
+        name: str,
+        *options: object,
+        before: tuple[str, ...] = (),
+        nanny: bool = False,
+        **environment: str,
     ) -> None:
-        """Start a worker, and wait until it says it is there."""
-        arguments = ("worker", "--no-nanny", "--nthreads", 1, "--no-dashboard", "--name", name)
+        """Start a worker, under a nanny that restarts it if asked for."""
+        watched = "--nanny" if nanny else "--no-nanny"
+        arguments = ("worker", watched, "--nthreads", 1, "--no-dashboard", "--name", name)
         self._start(name, (*arguments, *options), before, environment)
 
     def _start(
@@ -257,6 +263,50 @@ def test_what_only_a_lost_worker_could_do_goes_to_who_came_later(
     assert process.returncode == 0, said
     assert json.loads(printed)["workers"]["late"] > 0
     assert_same(FeatureCache(cache), here)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("nanny", [True, False], ids=["restarted", "replaced"])
+def test_a_base_is_built_by_another_when_its_only_worker_is_killed_while_building(
+    images: Path, small_here: FeatureCache, crew: Crew, tmp_path: Path, nanny: bool
+) -> None:
+    crew.hire("only", nanny=nanny)
+    crew.wait_for("only")
+    cache = tmp_path / "cache"
+    line = command("extract", images, "--cache", cache, *SMALL_TASKS, "--cluster", crew.address)
+    with (
+        crew.client() as client,
+        subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        until(lambda: "build_outline" in str(client.processing()))
+        [pid] = client.run(os.getpid).values()
+        os.kill(pid, signal.SIGKILL)
+        if not nanny:
+            crew.hire("late")
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    assert_same(FeatureCache(cache), small_here)
+
+
+@pytest.mark.long
+def test_paused_workers_are_named_with_their_memory_and_others_do_their_tasks(
+    images: Path, small_here: FeatureCache, crew: Crew, tmp_path: Path
+) -> None:
+    # Python and Dask take less than 80 % of this, TensorFlow more: it is paused while it builds the base
+    crew.hire("only", "--memory-limit", "150MB")
+    crew.wait_for("only")
+    cache = tmp_path / "cache"
+    line = command("extract", images, "--cache", cache, *SMALL_TASKS, "--cluster", crew.address)
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "Dask has paused all workers" not in (said := process.stderr.readline()):
+            assert said, "it came to its end"
+        assert re.search(r"worker only uses \S+ MiB of its limit of 143.05 MiB", said)
+        assert "--memory-limit" in said
+        crew.hire("late")
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    assert_same(FeatureCache(cache), small_here)
 
 
 def at_rest(crew: Crew, name: str) -> bool:
@@ -630,6 +680,18 @@ def test_a_task_is_whole_batches_and_never_more_than_a_shard_or_the_time_until_i
     assert size % batch_size == 0
     assert batch_size <= size <= most * batch_size
     assert size == batch_size or size / batch_size * batch_seconds <= 60
+
+
+def test_a_scheduler_whose_workers_are_paused_from_the_start_is_one_clear_line(
+    many: Path, crew: Crew, tmp_path: Path, cli: Cli
+) -> None:
+    # less than Python and Dask take
+    crew.hire("only", "--memory-limit", "40MB")
+    crew.wait_for("only")
+    arguments = ("extract", many, "--cache", tmp_path / "cache", *BASE, "--cluster", crew.address)
+    error = one_line(cli(*arguments, check=False))
+    assert re.search(r"has paused all workers of .*worker only uses \S+ MiB of its limit of", error)
+    assert "--memory-limit" in error
 
 
 def test_a_scheduler_without_workers_says_how_to_start_some(
