@@ -40,14 +40,14 @@ SPLITS = {
 }
 
 
-def is_picture(path: str) -> bool:
+def is_image_name(path: str) -> bool:
     """Whether a file is an image, by its name.
 
     Hidden files are not: ``.DS_Store``, ``._image.jpg``, those in ``.ipynb_checkpoints``.
 
     Examples
     --------
-    >>> is_picture("cat/1.JPG"), is_picture("cat/._1.jpg"), is_picture("cat/1.txt")
+    >>> is_image_name("cat/1.JPG"), is_image_name("cat/._1.jpg"), is_image_name("cat/1.txt")
     (True, False, False)
     """
     parts = PurePosixPath(path).parts

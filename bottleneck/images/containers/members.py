@@ -4,6 +4,7 @@ import math
 import posixpath
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from bottleneck.images.names import clean_member_name
 
@@ -14,7 +15,15 @@ _MANY = 1_000_000
 _ELSEWHERE = "…"
 
 
-def name_members(names: Sequence[str]) -> list[tuple[str, str | None]]:
+class Named(NamedTuple):
+    """Name of a member, the problem it has by its name, and whether the folders in it are those of the archive."""
+
+    name: str
+    problem: str | None = None
+    placed: bool = True
+
+
+def name_members(names: Sequence[str]) -> list[Named]:
     """Give each member of an archive one name, and a problem where it cannot be read.
 
     Names are cleaned, see `clean_member_name`. Of several members with one name the last counts, as it does when
@@ -28,32 +37,32 @@ def name_members(names: Sequence[str]) -> list[tuple[str, str | None]]:
 
     Returns
     -------
-    list of (str, str or None)
-        Name and problem. Each name occurs once.
+    list of Named
+        One for each member. Each name occurs once.
 
     Examples
     --------
-    >>> for name, problem in name_members(["./a.png", "../b.png", "a.png"]):
-    ...     print(name, problem)
-    a (1).png a later member of the archive has the same name
-    …/b.png its name leads out of the archive: '../b.png'
-    a.png None
+    >>> for member in name_members(["./a.png", "../b.png", "a.png"]):
+    ...     print(member.name, "-", member.problem)
+    a (1).png - a later member of the archive has the same name
+    …/b.png - its name leads out of the archive: '../b.png'
+    a.png - None
     """
     cleaned = [clean_member_name(name) for name in names]
     last = {name: number for number, (name, leads_out) in enumerate(cleaned) if not leads_out}
     taken = set(last)
     tried: Counter[str] = Counter()
-    found: list[tuple[str, str | None]] = []
+    found: list[Named] = []
     for number, (name, leads_out) in enumerate(cleaned):
         if leads_out:
             shown = name.replace("..", _ELSEWHERE)
             problem = f"its name leads out of the archive: {names[number]!r}"
-            found.append((_take_unused(shown, taken, tried), problem))
+            found.append(Named(_take_unused(shown, taken, tried), problem, placed=False))
         elif last[name] != number:
             problem = "a later member of the archive has the same name"
-            found.append((_take_unused(name, taken, tried), problem))
+            found.append(Named(_take_unused(name, taken, tried), problem))
         else:
-            found.append((name, None))
+            found.append(Named(name))
     return found
 
 

@@ -23,7 +23,7 @@ from bottleneck.images.containers.container import File, Member, no_such_member,
 from bottleneck.images.containers.members import label_text, name_members
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.files import find_size_problem
-from bottleneck.images.names import clean_member_name, is_picture
+from bottleneck.images.names import clean_member_name, is_image_name
 from bottleneck.images.reasons import describe
 
 # Files beside an image that give its label, and the entry of a JSON object that does.
@@ -91,13 +91,12 @@ class Tar:
                     file, "tar file (a compressed one has to be unpacked first)", error
                 ) from error
             self._cut = describe(error)
-        self._outside = {number for number, name in enumerate(names) if clean_member_name(name)[1]}
         named = name_members(names)
         self._entries = {
             name: entry if problem is None else _Entry(problem=problem)
-            for entry, (name, problem) in zip(entries, named, strict=True)
+            for entry, (name, problem, _) in zip(entries, named, strict=True)
         }
-        self._outside_names = {named[number][0] for number in self._outside}
+        self._outside = {name for name, _, placed in named if not placed}
         for name, entry in self._entries.items():
             if entry.link is not None:
                 self._entries[name] = self._follow(name)
@@ -148,11 +147,11 @@ class Tar:
         found: list[Member] = []
         is_cut_noted = not self._cut
         for name, entry in self._entries.items():
-            if is_picture(name):
+            if is_image_name(name):
                 label, problem = labels.get(_key(name), (None, None))
                 problem = self._find_problem(entry) or problem
                 is_cut_noted |= self._lacking(entry) > 0
-                placed = name not in self._outside_names
+                placed = name not in self._outside
                 found.append(Member(name, label, problem=problem, placed=placed))
         if not is_cut_noted:
             problem = f"the tar file is cut short here: {self._cut}"

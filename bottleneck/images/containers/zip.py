@@ -12,7 +12,7 @@ from bottleneck.images.containers.container import File, Member, no_such_member,
 from bottleneck.images.containers.members import name_members
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.files import find_size_problem
-from bottleneck.images.names import clean_member_name, is_picture
+from bottleneck.images.names import clean_member_name, is_image_name
 from bottleneck.images.reasons import describe
 
 # What begins each member of a zip file.
@@ -55,17 +55,17 @@ class Zip:
         listed = self._archive.infolist()
         named = name_members([each.filename for each in listed])
         self._entries = {
-            name: (entry, problem or _find_problem(entry))
-            for entry, (name, problem) in zip(listed, named, strict=True)
+            name: (entry, problem or _find_problem(entry), placed)
+            for entry, (name, problem, placed) in zip(listed, named, strict=True)
         }
 
     def members(self) -> Sequence[Member]:
         """List the images, see `Container.members`."""
         return [
-            Member(name, problem=problem, placed=not clean_member_name(entry.filename)[1])
-            for name, (entry, problem) in self._entries.items()
+            Member(name, problem=problem, placed=placed)
+            for name, (_, problem, placed) in self._entries.items()
             # what macOS adds to each file is no image of its own
-            if is_picture(name) and not name.startswith("__MACOSX/")
+            if is_image_name(name) and not name.startswith("__MACOSX/")
         ]
 
     def read(self, name: str) -> bytes:
@@ -74,7 +74,7 @@ class Zip:
         found = self._entries.get(name) or self._entries.get(clean_member_name(name)[0])
         if found is None:
             raise no_such_member(name)
-        entry, problem = found
+        entry, problem, _ = found
         if problem is not None:
             raise UnreadableImageError(problem)
         try:
