@@ -11,6 +11,7 @@ from bottleneck.cli.bars import progress_bar
 from bottleneck.extraction.conveyor import SEAL_SECONDS
 from bottleneck.extraction.extract import extract as run_extract
 from bottleneck.images.decode import MAX_PIXELS
+from bottleneck.images.layout import LayoutOptions
 
 
 def extract(
@@ -29,6 +30,9 @@ def extract(
     views: options.Views = 0,
     augment: options.Augment = PLAIN,
     seed: options.WeightsSeed = 0,
+    splits: options.Splits = "auto",
+    classes_at: options.ClassesAt = None,
+    label_pattern: options.LabelPattern = None,
     root: options.Root = None,
     path_column: options.PathColumn = "path",
     label_column: options.LabelColumn = None,
@@ -62,6 +66,7 @@ def extract(
             views=views,
             augment=augment,
             seed=seed,
+            layout=LayoutOptions(splits, classes_at, label_pattern),
             root=root,
             path_column=path_column,
             label_column=label_column,

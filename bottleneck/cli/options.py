@@ -11,8 +11,10 @@ from bottleneck.cache.recipe import Dtype, Precision
 from bottleneck.cli.terminal import set_debug
 from bottleneck.extraction.engines.protocol import EngineName
 from bottleneck.images.decode import Fit
+from bottleneck.images.layout import SplitFolders
 
 _feature = partial(typer.Option, rich_help_panel="What determines a feature")
+_layout = partial(typer.Option, rich_help_panel="For a folder or an archive")
 _csv = partial(typer.Option, rich_help_panel="For a CSV")
 _running = partial(typer.Option, rich_help_panel="How it runs")
 
@@ -92,6 +94,31 @@ Augment = Annotated[
     ),
 ]
 WeightsSeed = Annotated[int, _feature("--seed", min=0, help="For random weights.")]
+
+Splits = Annotated[
+    SplitFolders,
+    _layout(
+        "--splits",
+        help="Whether folders such as train and test are splits: auto, folders (others are in no split), none.",
+    ),
+]
+ClassesAt = Annotated[
+    int | None,
+    _layout(
+        "--classes-at",
+        metavar="DEPTH",
+        help="Depth of the class folders: 1 is directly in IMAGES, -1 is around each image.",
+        show_default="recognised",
+    ),
+]
+LabelPattern = Annotated[
+    str | None,
+    _layout(
+        "--label-pattern",
+        metavar="REGEX",
+        help="Take labels from paths: the first group of this regular expression.",
+    ),
+]
 
 Root = Annotated[
     str | None, _csv(help="The folder its paths start from.", show_default="where it lies")

@@ -32,6 +32,7 @@ from bottleneck.extraction.scan import hash_unread, recall
 from bottleneck.extraction.spec import FeatureSpec
 from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.images.decode import MAX_PIXELS, Fit
+from bottleneck.images.layout import DEFAULT, LayoutOptions
 from bottleneck.images.source import ImageSet, read_source
 from bottleneck.remote import REQUESTS, is_url
 
@@ -59,6 +60,7 @@ def extract(
     views: int = 0,
     augment: str = PLAIN,
     seed: int = 0,
+    layout: LayoutOptions = DEFAULT,
     root: str | os.PathLike[str] | None = None,
     path_column: str = "path",
     label_column: str | None = None,
@@ -115,6 +117,8 @@ def extract(
         How they are made, see `bottleneck.images.augment.parse_augmentation`.
     seed : int
         For random weights.
+    layout : LayoutOptions
+        For folders and archives, see `bottleneck.images.layout.LayoutOptions`.
     root, path_column, label_column, split_column, skip_missing
         For a CSV, see `bottleneck.images.source.read_source`.
     retry_failed : bool
@@ -183,6 +187,7 @@ def extract(
     with _paused_collection():
         found = read_source(
             images,
+            layout=layout,
             root=root,
             path_column=path_column,
             label_column=label_column,
@@ -191,6 +196,8 @@ def extract(
         )
     if found.ignored:
         _log.info("Passed over files that are not pictures: %s", ", ".join(found.ignored))
+    for note in found.notes:
+        _log.info("%s", note)
     tally = ExtractionStatistics()
     with connect(cluster) as workers_of, writer_lock(place):
         known = _known(place)

@@ -37,7 +37,32 @@ SPLITS = {
     "validation": "val",
     "dev": "val",
     "test": "test",
+    "training": "train",
+    "testing": "test",
+    "eval": "test",
 }
+
+# Words that people join to these in names of folders: training_set, seg_train, images-test.
+_SPLIT_FILLERS = frozenset(
+    ["set", "data", "dataset", "seg", "image", "images", "img", "imgs", "split", "folder"]
+)
+
+# Names of folders that say "here are images" and name no class.
+_GENERIC = frozenset(
+    [
+        *["image", "images", "img", "imgs", "picture", "pictures", "pics", "photo", "photos"],
+        *["jpg", "jpeg", "jpegs", "png", "jpegimages", "data", "dataset", "files", "raw"],
+        *["unlabelled", "unlabeled"],
+    ]
+)
+
+# Names of folders beside train and test whose images nobody labelled.
+_TO_PREDICT = frozenset(["pred", "predict", "prediction", "unlabelled", "unlabeled"])
+
+# What operating systems and network storage add by themselves.
+_JUNK = frozenset(
+    ["__macosx", "@eadir", "$recycle.bin", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini"]
+)
 
 
 def is_image_name(path: str) -> bool:
@@ -94,3 +119,58 @@ def clean_member_name(name: str) -> tuple[str, bool]:
     path = path[2:].lstrip("/") if _DRIVE.match(path) else path
     path = posixpath.normpath(path) if path else "."
     return ("" if path == "." else path), path.split("/", 1)[0] == ".."
+
+
+def is_junk(name: str) -> bool:
+    """Tell whether a file or folder is hidden or was added by an operating system.
+
+    Examples
+    --------
+    >>> [is_junk(name) for name in (".ipynb_checkpoints", "__MACOSX", "@eaDir", "Thumbs.db", "cat")]
+    [True, True, True, True, False]
+    """
+    return name.startswith(".") or name.lower() in _JUNK
+
+
+def is_generic(folder: str) -> bool:
+    """Tell whether the name of a folder only says that images are in it.
+
+    Examples
+    --------
+    >>> [is_generic(name) for name in ("images", "JPEGImages", "cat")]
+    [True, True, False]
+    """
+    return folder.strip().lower() in _GENERIC
+
+
+def split_of_folder(folder: str) -> str | None:
+    """Find the split that a folder stands for, by the usual names in any case.
+
+    Examples
+    --------
+    >>> [split_of_folder(name) for name in ("Training", "test_set", "seg_train", "val2017", "trainer")]
+    ['train', 'test', 'train', 'val', None]
+    """
+    words = [SPLITS[word] for word in _words(folder) if word in SPLITS]
+    others = [word for word in _words(folder) if word not in SPLITS and word not in _SPLIT_FILLERS]
+    return words[0] if len(words) == 1 and not others else None
+
+
+def is_to_predict(folder: str) -> bool:
+    """Tell whether a folder beside split folders holds images without labels.
+
+    Examples
+    --------
+    >>> is_to_predict("seg_pred"), is_to_predict("test")
+    (True, False)
+    """
+    words = [word for word in _words(folder) if word not in _SPLIT_FILLERS]
+    return len(words) == 1 and words[0] in _TO_PREDICT
+
+
+def _words(folder: str) -> list[str]:
+    """Split a name into words; a number at its end, as in val2017 or test1, is no word."""
+    if not re.fullmatch(r"[A-Za-z _.-]+\d*", folder):
+        return [folder.lower()]
+    joined = re.sub(r"(train|training|test|testing|val|validation)set$", r"\1_set", folder.lower())
+    return [word for word in re.split(r"[^a-z]+", joined) if word]

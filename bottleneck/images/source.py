@@ -1,71 +1,32 @@
-"""Where pictures come from: a folder tree, a flat folder, a CSV file, containers or a single picture."""
+"""Sources of images: a folder tree, a flat folder, a CSV file, containers or a single image."""
 
 import csv
 import io
-import itertools
 import os
 import posixpath
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
 
 from bottleneck.errors import BottleneckError
-from bottleneck.images.containers.container import is_container, open_container, stamp_of
-from bottleneck.images.names import EXTENSIONS, SPLITS, split_in
+from bottleneck.images.archives import (
+    list_all_members,
+    list_members,
+    read_container,
+    read_containers,
+)
+from bottleneck.images.containers.container import is_container
+from bottleneck.images.folders import Found, Skipped, has_image_extension, label_images, read_folder
+from bottleneck.images.image_set import ImageFile, ImageSet
+from bottleneck.images.layout import DEFAULT, LayoutOptions
+from bottleneck.images.names import EXTENSIONS, SPLITS, is_junk
 from bottleneck.images.place import Stamp
 from bottleneck.remote import Remote, clean_url, is_url, join_url
 from bottleneck.remote_file import RemoteFile
 
+__all__ = ["ImageFile", "ImageSet", "read_source"]
 
-class ImageFile(NamedTuple):
-    """One picture of a set, not opened yet.
-
-    Attributes
-    ----------
-    path : str
-        Relative to the set's root, or absolute where it lies outside.
-    label : str or None
-        Its class, where one is given.
-    split : {"train", "val", "test"} or None
-        The part of the data it was assigned to, where the source says so.
-    problem : str or None
-        Why it cannot be read, where that is plain from the folder alone (a link loop).
-    stamp : Stamp or None
-        Where it was looked at.
-    """
-
-    path: str
-    label: str | None = None
-    split: str | None = None
-    problem: str | None = None
-    stamp: Stamp | None = None
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """The pictures a source names, in a fixed order.
-
-    Attributes
-    ----------
-    root : str
-        What paths start from, see `bottleneck.images.place.open_place`.
-    files : tuple of ImageFile
-        Sorted by path for folders, in the order of the rows for a CSV.
-    ignored : tuple of str
-        Extensions of the files passed over because they are not those of pictures, each once.
-    """
-
-    root: str
-    files: tuple[ImageFile, ...]
-    ignored: tuple[str, ...] = ()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The labels in use, sorted."""
-        return tuple(sorted({f.label for f in self.files if f.label is not None}))
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 
 
 def read_source(
@@ -76,16 +37,16 @@ def read_source(
     label_column: str | None = None,
     split_column: str | None = None,
     skip_missing: bool = False,
+    layout: LayoutOptions = DEFAULT,
 ) -> ImageSet:
-    """Find out which pictures a folder, a CSV file or a single file names.
+    """List the images that a folder, a CSV file or a single file names.
 
     Parameters
     ----------
     source : path
-        A folder of class folders; a folder of ``train/``, ``val/`` (or ``valid``, ``validation``,
-        ``dev``) and ``test/`` above class folders; a flat folder; a ``.csv`` file; one picture; or a
-        container of many (``.tar``, ``.zip``, ``.parquet``, ``.npz``, ``.h5``, CIFAR-10's batches), or a
-        folder of such.
+        A folder of class folders; a folder of ``train/``, ``val/`` and ``test/``, or of folders with other usual
+        names of splits, above class folders; a flat folder; a ``.csv`` file; one image; or a container of
+        many (``.tar``, ``.zip``, ``.parquet``, ``.npz``, ``.h5``, CIFAR-10's batches), or a folder of such.
     root : path, optional
         For a CSV: the folder its paths start from. By default the folder the CSV lies in.
     path_column, label_column, split_column : str, optional
@@ -93,6 +54,8 @@ def read_source(
         nothing else is asked for.
     skip_missing : bool
         For a CSV: take rows whose file does not exist, as failed images, rather than refuse.
+    layout : LayoutOptions
+        For folders and archives: how to read them, if not as recognised.
 
     Returns
     -------
@@ -101,7 +64,7 @@ def read_source(
     Raises
     ------
     BottleneckError
-        The source does not exist, names no picture, or is not laid out in one of these ways.
+        The source does not exist, names no image, or its layout has two readings.
 
     Examples
     --------
@@ -115,12 +78,14 @@ def read_source(
     """
     if is_url(source):
         url = clean_url(str(source))
-        images = _read_remote(url, root, path_column, label_column, split_column, skip_missing)
+        images = _read_remote(
+            url, root, path_column, label_column, split_column, skip_missing, layout
+        )
         return _refuse_empty(url, images)
     place = Path(source)
     if not os.path.lexists(place):
         raise BottleneckError(
-            f"no such folder or file: {place} (expected a folder of pictures, or a CSV that names them)"
+            f"no such folder or file: {place} (expected a folder of images, or a CSV that names them)"
         )
     if place.suffix.lower() == ".csv" and place.is_file():
         images = _read_csv(
@@ -129,14 +94,14 @@ def read_source(
     elif root is not None:
         raise BottleneckError(f"--root goes with a CSV file, and {place} is not one")
     elif place.is_dir():
-        images = _read_folder(place)
+        images, _ = read_folder(place, layout)
         if not images.files:
-            images = _read_containers(place, images.ignored)
+            images = read_containers(place, images.ignored, layout)
     elif is_container(place.name):
-        images = _read_container(place)
+        images = read_container(place, layout)
     elif place.name.lower().endswith(_COMPRESSED):
         raise BottleneckError(
-            f"{place} is compressed as a whole, so no picture in it can be read by itself; unpack it, and give the "
+            f"{place} is compressed as a whole, so no image in it can be read by itself; unpack it, and give the "
             "folder or the .tar file"
         )
     else:
@@ -153,106 +118,6 @@ def _refuse_empty(place: Path | str, images: ImageSet) -> ImageSet:
     return images
 
 
-# --- folders
-
-
-# A picture or what stands in its place: path, the folder it lies in, problem, stamp. No class of its
-# own: there are as many as there are pictures, and to make a bare tuple takes a tenth of the time.
-_Found = tuple[str, str, str | None, Stamp | None]
-
-
-def _read_folder(top: Path) -> ImageSet:
-    ignored: Counter[str] = Counter()
-    found = sorted(_walk(top, ignored), key=itemgetter(0))
-    return ImageSet(str(top.resolve()), _files(top, found), tuple(sorted(ignored)))
-
-
-def _files(top: Path | str, found: list[_Found]) -> tuple[ImageFile, ...]:
-    """Tell labels and splits of pictures by the folders they lie in."""
-    # asked once for each folder, not for each of its pictures
-    of_folder = _lay_out(top, {folder for _, folder, _, _ in found if folder})
-    fields = ((path, *of_folder[folder], problem, stamp) for path, folder, problem, stamp in found)
-    # ImageFile(*fields) does this too, and takes three times as long
-    return tuple(map(tuple.__new__, itertools.repeat(ImageFile), fields))
-
-
-def _lay_out(top: Path | str, folders: Collection[str]) -> dict[str, tuple[str | None, str | None]]:
-    """Tell which label and split each folder stands for."""
-    upper = {folder.split(os.sep, 1)[0] for folder in folders}
-    names_splits = bool(upper) and all(name.lower() in SPLITS for name in upper)
-    if not names_splits:
-        _refuse_mixed(top, upper, folders)
-    return {
-        folder: _label_and_split([*folder.split(os.sep), ""], names_splits) for folder in folders
-    } | {"": (None, None)}
-
-
-def _label_and_split(parts: list[str], names_splits: bool) -> tuple[str | None, str | None]:
-    split = SPLITS[parts[0].lower()] if names_splits and len(parts) > 1 else None
-    folders = parts[1:-1] if names_splits else parts[:-1]
-    return (folders[0] if folders else None), split
-
-
-def _refuse_mixed(top: Path | str, upper: set[str], folders: Collection[str]) -> None:
-    # one folder called "train" among "bus" and "car" is a class; with folders of its own it is not
-    nested = {folder.split(os.sep)[0] for folder in folders if os.sep in folder}
-    splits = sorted(name for name in upper if name.lower() in SPLITS and name in nested)
-    others = sorted(upper - set(splits))
-    if splits and others:
-        raise BottleneckError(
-            f"{top} mixes split folders ({', '.join(splits)}) with others ({', '.join(others)}): "
-            "expected either class folders only, or only train, val and test above class folders"
-        )
-
-
-def _walk(top: Path, ignored: Counter[str]) -> Iterator[_Found]:
-    """Yield every picture below `top`, following links once, and count other files by extension."""
-    # Each pending folder carries the folders it lies in: a link back to one of them is a loop.
-    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
-    while pending:
-        folder, above = pending.pop()
-        outer = folder.rpartition(os.sep)[0]
-        try:
-            here = os.stat(top / folder)
-            key = (here.st_dev, here.st_ino)
-            if key in above:
-                problem = "link loop: it leads back to a folder that contains it"
-                yield folder, outer, problem, None
-                continue
-            children = list(os.scandir(top / folder))
-        except OSError as error:
-            if not folder:
-                raise BottleneckError(f"cannot open the folder {top}: {error.strerror}") from error
-            yield folder, outer, f"cannot open this folder: {error.strerror}", None
-            continue
-        for child in children:
-            name = child.name
-            if name.startswith("."):
-                continue  # .DS_Store, ._picture.jpg, .ipynb_checkpoints
-            path = f"{folder}{os.sep}{name}" if folder else name
-            try:
-                is_folder = child.is_dir()
-            except OSError:
-                is_folder = False  # a link that leads nowhere: reading it will say how
-            if is_folder:
-                pending.append((path, above | {key}))
-            elif name[name.rfind(".") :] in EXTENSIONS or _is_picture(name, ignored):
-                try:
-                    # here, where the path need not be put together again for each
-                    seen = child.stat()
-                except OSError:
-                    yield path, folder, None, None
-                else:
-                    yield path, folder, None, (seen.st_size, seen.st_mtime_ns)
-
-
-def _is_picture(name: str, ignored: Counter[str]) -> bool:
-    suffix = os.path.splitext(name)[1].lower()
-    if suffix not in EXTENSIONS:
-        ignored[suffix or "(none)"] += 1
-    return suffix in EXTENSIONS
-
-
 # --- behind a URL
 
 
@@ -263,6 +128,7 @@ def _read_remote(
     label_column: str | None,
     split_column: str | None,
     skip_missing: bool,
+    layout: LayoutOptions,
 ) -> ImageSet:
     folder, _, name = url.rpartition("/")
     if name.lower().endswith(".csv"):
@@ -270,112 +136,37 @@ def _read_remote(
     if root is not None:
         raise BottleneckError(f"--root goes with a CSV file, and {url} is not one")
     if is_container(name) and Remote(url).is_file():
-        return ImageSet(folder, tuple(_members(RemoteFile(Remote(folder), name), name)))
-    place, ignored = Remote(url), Counter[str]()
+        files, notes = list_members(RemoteFile(Remote(folder), name), name, layout)
+        return ImageSet(folder, tuple(files), notes=notes)
+    place, skipped = Remote(url), Skipped()
     if os.path.splitext(name)[1].lower() in EXTENSIONS and place.is_file():
         return ImageSet(folder, (ImageFile(name, stamp=_telling(place.look())),))
     there = {
         path: stamp
         for path, stamp in place.find().items()
-        if not any(part.startswith(".") for part in path.split("/"))
+        if not any(map(is_junk, path.split("/")))
     }
-    found: list[_Found] = [
+    found: list[Found] = [
         (path, path.rpartition("/")[0], None, _telling(stamp))
         for path, stamp in there.items()
-        if _is_picture(path.rpartition("/")[2], ignored)
+        if has_image_extension(path, skipped)
     ]
-    passed = tuple(sorted(ignored))
+    passed = tuple(sorted(skipped.extensions))
     if found:
-        return ImageSet(url, _files(url, sorted(found, key=itemgetter(0))), passed)
+        labelled, notes = label_images(url, sorted(found, key=itemgetter(0)), layout)
+        return ImageSet(url, labelled, passed, notes)
     within = {
         path: RemoteFile(place, path, stamp)
         for path, stamp in sorted(there.items())
         if is_container(path)
     }
-    return ImageSet(url, _members_of_all(within), passed)
+    files, notes = list_all_members(within, layout)
+    return ImageSet(url, tuple(files), passed, notes)
 
 
 def _telling(stamp: Stamp | None) -> Stamp | None:
     """Pass over what says nothing of the content: an index of a web server names files, and no more."""
     return None if stamp is None or stamp[1] == -1 else stamp
-
-
-# --- containers
-
-
-_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
-
-
-def _read_containers(top: Path, ignored: tuple[str, ...]) -> ImageSet:
-    """Read all containers in a folder that holds nothing else of pictures."""
-    within = sorted(
-        os.path.relpath(os.path.join(folder, name), top)
-        for folder, _, names in os.walk(top)
-        for name in names
-        if is_container(name) and not name.startswith(".")
-    )
-    root = top.resolve()
-    files = _members_of_all({path: root / path for path in within})
-    return ImageSet(str(root), files, ignored)
-
-
-def _members_of_all(within: Mapping[str, Path | RemoteFile]) -> tuple[ImageFile, ...]:
-    """Give the pictures of several containers; one that cannot be read is a failed picture of its name."""
-    files: list[ImageFile] = []
-    refusals: list[BottleneckError] = []
-    for path, file in within.items():
-        try:
-            files += _members(file, path)
-        except BottleneckError as error:
-            refusals.append(error)
-            files.append(ImageFile(path, problem=str(error)))
-    if refusals and len(refusals) == len(within):
-        raise refusals[0]
-    return tuple(files)
-
-
-def _read_container(place: Path) -> ImageSet:
-    file = place.parent.resolve() / place.name
-    return ImageSet(str(file.parent), tuple(_members(file, place.name)))
-
-
-def _members(file: Path | RemoteFile, path: str) -> Iterator[ImageFile]:
-    """Give the pictures of a container, as if it were the folder they lie in."""
-    try:
-        stamp = stamp_of(file)
-        container = open_container(file)
-        members = container.members()
-    except OSError as error:
-        raise BottleneckError(f"cannot read {file}: {error.strerror or error}") from error
-    folders = {
-        # what has its label elsewhere lies in no class folder
-        member.name: "" if member.label else member.name.rpartition("/")[0]
-        for member in members
-        if container.folders and member.placed
-    }
-    outer = _outer_folder(set(folders.values()))
-    of_folder = _lay_out(str(file), {_below(folder, outer) for folder in folders.values()} - {""})
-    of_name = split_in(path)
-    for member in members:
-        label, split = of_folder[_below(folders.get(member.name, ""), outer)]
-        yield ImageFile(
-            f"{path}/{member.name}",
-            label if member.label is None else member.label,
-            member.split or split or of_name,
-            member.problem,
-            stamp,
-        )
-
-
-def _outer_folder(folders: set[str]) -> str:
-    """Find the folder an archive was made of, where it wraps the folders in it."""
-    outer = os.path.commonpath(folders) if folders and "" not in folders else ""
-    # the only class is no wrapping
-    return "" if outer in folders else outer
-
-
-def _below(folder: str, outer: str) -> str:
-    return folder[len(outer) :].lstrip("/") if outer else folder
 
 
 # --- CSV

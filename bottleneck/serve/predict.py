@@ -32,6 +32,7 @@ from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.heads.probabilities import mean_probabilities
 from bottleneck.heads.registry import find_head
 from bottleneck.images.decode import MAX_PIXELS
+from bottleneck.images.layout import LayoutOptions
 from bottleneck.images.source import read_source
 from bottleneck.runs.run import MODEL, TUNED, Run, read_run, run_folder
 from bottleneck.runs.table import class_columns, write_rows, write_table
@@ -185,7 +186,13 @@ def predict(
     known = read_run(folder)
     if plain:
         known = dataclasses.replace(known, predict_views=1)
-    found = read_source(images, root=root, path_column=path_column, skip_missing=skip_missing)
+    found = read_source(
+        images,
+        root=root,
+        path_column=path_column,
+        skip_missing=skip_missing,
+        layout=LayoutOptions(labelled=False),
+    )
     threads = Settings().workers if workers is None else workers
     settings = Settings(batch_size, threads, max_pixels, engine=engine)
     with _place(cache) as place:
