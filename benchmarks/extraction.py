@@ -59,7 +59,7 @@ def conveyor(setup: Setup, engine: EngineName, **options: Any) -> Job:
     network = wanted.build_network()
     runner = start_engine(network, engine, BATCH_SIZE)
     targets = [
-        Target(recipe, range(1), held={}) for recipe in wanted.recipes(network.weights_digest)
+        Target(recipe, range(1), cached={}) for recipe in wanted.recipes(network.weights_digest)
     ]
 
     def job() -> None:

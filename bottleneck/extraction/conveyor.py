@@ -251,7 +251,9 @@ def _views_ahead(
             return _Picture(unreadable=unreadable, read_seconds=read_seconds)
         views, squares, undecodable = item.views, [], ""
         if not item.digest:
-            views = tuple(view for view in views if any(t.lacks(digest, view) for t in targets))
+            views = tuple(
+                view for view in views if any(t.is_missing(digest, view) for t in targets)
+            )
         with cores:
             started = time.perf_counter()
             if views and bytes.fromhex(digest) not in passed:

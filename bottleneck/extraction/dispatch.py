@@ -102,7 +102,7 @@ def compute(
             wanted,
             outline,
             # of what is held a worker is told what its task is about, not all of it
-            tuple(dataclasses.replace(target, held={}) for target in targets),
+            tuple(dataclasses.replace(target, cached={}) for target in targets),
             location_of(cache),
             settings,
             cluster.shares,
@@ -304,5 +304,5 @@ def _held(target: Target, task: Task) -> dict[int, Digests]:
     digests = {item.digest for item in task.items}
     return {
         view: Digests.of([digest for digest in digests if digest in held])
-        for view, held in target.held.items()
+        for view, held in target.cached.items()
     }

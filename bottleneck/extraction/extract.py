@@ -24,7 +24,9 @@ from bottleneck.errors import BottleneckError
 from bottleneck.extraction.cluster import connect, refuse_blind
 from bottleneck.extraction.conveyor import SEAL_SECONDS, Settings
 from bottleneck.extraction.engines.protocol import BATCH_SIZE, EngineName
-from bottleneck.extraction.missing import Filled, compute_missing
+from bottleneck.extraction.ensure import ensure_features
+from bottleneck.extraction.execution import Execution
+from bottleneck.extraction.missing import CachedFeatures
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.extraction.report import ExtractReport, Stages
 from bottleneck.extraction.request import make_request
@@ -167,7 +169,7 @@ def extract(
         seal_seconds=seal_seconds,
         engine=engine,
     )
-    wanted = make_request(
+    request = make_request(
         FeatureSpec(
             base,
             weights,
@@ -195,11 +197,12 @@ def extract(
             skip_missing=skip_missing,
         )
     if found.ignored:
-        _log.info("Passed over files that are not pictures: %s", ", ".join(found.ignored))
+        _log.info("Skipped non-image files: %s", ", ".join(found.ignored))
     for note in found.notes:
         _log.info("%s", note)
-    tally = ExtractionStatistics()
+    statistics = ExtractionStatistics()
     with connect(cluster) as workers_of, writer_lock(place):
+        execution = Execution(settings, progress, workers_of, statistics)
         known = _known(place)
         _tell_of_another_set(place, known, found)
         readers = max(REQUESTS, settings.workers) if is_url(images) else settings.workers
@@ -215,9 +218,7 @@ def extract(
             )
         del found  # the listing says all of it again
         try:
-            filled = compute_missing(
-                place, listing, wanted, settings, tally, progress, cluster=workers_of
-            )
+            ensured = ensure_features(place, listing, request, execution, locked=True)
         except BottleneckError:
             raise  # it says itself what is kept
         except (
@@ -225,14 +226,14 @@ def extract(
         ):  # Ctrl-C, in whatever shape it comes back from C code, and our own faults
             _log.warning(
                 "%d features were computed and sealed. To go on with the rest, run the same command again.",
-                tally.computed,
+                statistics.computed,
             )
             raise
         # The listing comes last: where there is one, an extraction has come to its end
-        if filled.listing != known:
-            write_listing(place, filled.listing)
-    _tell_of_failures(filled.listing)
-    return _report(place, filled, views, tally, time.perf_counter() - started)
+        if ensured.listing != known:
+            write_listing(place, ensured.listing)
+    _tell_of_failures(ensured.listing)
+    return _report(place, ensured, views, statistics, time.perf_counter() - started)
 
 
 @contextlib.contextmanager
@@ -280,21 +281,25 @@ def _tell_of_failures(listing: Listing) -> None:
 
 
 def _report(
-    cache: Path, filled: Filled, views: int, tally: ExtractionStatistics, seconds: float
+    cache: Path,
+    ensured: CachedFeatures,
+    views: int,
+    statistics: ExtractionStatistics,
+    seconds: float,
 ) -> ExtractReport:
-    listing = filled.listing
+    listing = ensured.listing
     return ExtractReport(
         cache=name_of(cache),
-        recipes=tuple(recipe.id for recipe in filled.recipes),
+        recipes=tuple(recipe.id for recipe in ensured.recipes),
         images=len(listing.rows),
         views=views,
-        computed=tally.computed,
-        reused=len(listing.ok) * (views + 1) - tally.computed,
+        computed=statistics.computed,
+        reused=len(listing.ok) * (views + 1) - statistics.computed,
         failed=len(listing.failed),
         seconds=seconds,
-        images_per_second=tally.computed / seconds,
-        stages=Stages(tally.read, tally.decode, tally.base, tally.write),
-        held_back_by=tally.held_back_by,
-        engine=tally.engine,
-        workers=tally.workers,
+        images_per_second=statistics.computed / seconds,
+        stages=Stages(statistics.read, statistics.decode, statistics.base, statistics.write),
+        held_back_by=statistics.bottleneck,
+        engine=statistics.engine,
+        workers=statistics.workers,
     )

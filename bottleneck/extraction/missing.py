@@ -1,9 +1,9 @@
-"""Bring a cache's features up to a listing: compute what is missing, and only that."""
+"""Compute the features that a cache is missing, and only those."""
 
 import dataclasses
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,33 +24,28 @@ from bottleneck.cache.recipe import (
 from bottleneck.cache.rows import FAILED, OK, UNREAD, Row, Rows
 from bottleneck.cache.survey import survey
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.cluster import Cluster, outline
-from bottleneck.extraction.conveyor import Settings, run_task
-from bottleneck.extraction.dispatch import compute
-from bottleneck.extraction.engines.protocol import BuiltBase, Engine
-from bottleneck.extraction.engines.start import start_engine
-from bottleneck.extraction.plan import Missing, Target, Task, missing_items
-from bottleneck.extraction.progress import Progress
+from bottleneck.extraction.engines.protocol import BuiltBase
+from bottleneck.extraction.execution import Execution, Work, choose_executor
+from bottleneck.extraction.plan import Missing, Target, missing_items
 from bottleneck.extraction.quantise import with_quantised
 from bottleneck.extraction.request import FeatureRequest, check_weights
 from bottleneck.extraction.scan import unreadable
 from bottleneck.extraction.statistics import ExtractionStatistics
-from bottleneck.extraction.worker import Outline
 from bottleneck.remote import is_url
 
 _log = logging.getLogger("bottleneck")
 
 
 @dataclass(frozen=True)
-class Filled:
-    """What `fill` left.
+class CachedFeatures:
+    """Features that are in a cache now.
 
     Attributes
     ----------
     recipes : tuple of Recipe
         One for each tap.
     listing : Listing
-        Without images that are unread, and with those that turned out unusable marked as failed.
+        The images: none is unread, and those that turned out unusable are marked as failed.
     """
 
     recipes: tuple[Recipe, ...]
@@ -60,110 +55,88 @@ class Filled:
 def compute_missing(
     cache: Path,
     listing: Listing,
-    wanted: FeatureRequest,
-    settings: Settings,
-    tally: ExtractionStatistics,
-    progress: Progress,
+    request: FeatureRequest,
+    execution: Execution,
     *,
     expected: Recipe | None = None,
-    cluster: Cluster | None = None,
-) -> Filled:
-    """Compute the features that images of a listing lack. Only for who holds the writer's lock.
+) -> CachedFeatures:
+    """Compute the features that images of a listing are missing. The caller holds the writer's lock.
 
-    Images that are unread are read, and decoded only if it is not another's bytes they turn out to have.
+    Unread images are read; they are decoded only if no image with the same bytes has features already.
+    Damaged shards count as missing; their files are removed when everything is ready to compute them again.
 
-    Damaged shards count as missing; their files go when all is ready to compute what they held. Where a recipe
-    is `expected`, weights that do not make it are refused before anything is computed. What was done is
-    added to the tally as it is done, so that it is right after an interruption too. Where there is a
-    `cluster` the base runs there, and is not even built here.
+    Parameters
+    ----------
+    cache : Path
+    listing : Listing
+    request : FeatureRequest
+    execution : Execution
+        If it has a cluster, the workers build the base and this process does not.
+    expected : Recipe, optional
+        Weights that do not belong to this recipe are an error before anything is computed.
 
     Raises
     ------
     BottleneckError
-        The weights cannot be had, a shard or recipe is of a newer format, or there is no room left.
+        The weights are not available, a shard or recipe has a newer format, or the disk is full.
     """
-
-    def build(taps: tuple[str, ...]) -> BuiltBase:
-        step = f"loading {wanted.base.name}"
-        progress(step, 0, 0)
-        built = (
-            wanted.build(taps)
-            if cluster is None
-            else outline(cluster, wanted, taps, settings, cache)
-        )
-        progress(step, 1, 1)
-        return built
-
-    if wanted.precision == "int8":
-        wanted = with_quantised(cache, listing, wanted, settings, progress)
-        if cluster is not None:
+    if request.precision == "int8":
+        request = with_quantised(cache, listing, request, execution.settings, execution.progress)
+        if execution.cluster is not None:
             send_graphs(cache)
-    network, digest = None, wanted.find_digest(readable_recipes(cache))
+    executor = choose_executor(execution, request, cache)
+    digest = request.find_digest(readable_recipes(cache))
     if digest is None:
-        network = build(wanted.taps)
-        digest = network.weights_digest
+        digest = executor.build(request.taps).weights_digest
     if expected is not None:
-        check_weights(digest, expected, wanted.weights)
-    recipes = wanted.recipes(digest)
+        check_weights(digest, expected, request.weights)
+    recipes = request.recipes(digest)
     if recipes[0].random:
         _log.warning(
             "These weights are RANDOM (%s): good for trying things out, not for results.",
             recipes[0].weights,
         )
     for recipe in recipes:
-        _enter(cache, wanted, recipe)
-    targets, damaged = find_targets(cache, recipes, wanted.views)
+        _record_recipe(cache, request, recipe)
+    targets, damaged = find_targets(cache, recipes, request.views)
     for message in damaged.values():
         _log.warning("%s", message)
-    items = missing_items(listing.not_failed, targets)
-    lacking = [target for target in targets if _lacks_any(target, items)]
+    images = missing_items(listing.not_failed, targets)
+    incomplete = [target for target in targets if _misses_any(target, images)]
 
-    def prepare() -> BuiltBase:
-        """See that all is right before anything is sealed."""
-        built = network or build(tuple(dict.fromkeys(target.recipe.tap for target in lacking)))
-        check_weights(built.weights_digest, recipes[0], wanted.weights)
-        # where workers send what they seal to a URL, nothing of it stays here
-        kept_here = cluster is None or not is_url(location_of(cache))
-        _refuse_full_disk(cache if kept_here else None, listing, items, lacking, built)
+    def check(built: BuiltBase) -> None:
+        check_weights(built.weights_digest, recipes[0], request.weights)
+        # workers send what they compute to a cache behind a URL; nothing of it is stored here
+        stored_here = execution.cluster is None or not is_url(location_of(cache))
+        _check_disk(cache if stored_here else None, listing, images, incomplete, built)
         # the same rows are the same file, under the same name
         _remove(damaged)
         damaged.clear()
-        return built
 
-    def start() -> Engine:
-        built = prepare()
-        engine = _start(wanted, built, settings, progress)
-        tally.engine = engine.name
-        return engine
-
-    of_all = (items, listing.root, cache, lacking)
-    if items and cluster is None:
-        _compute(*of_all, start, settings, tally, progress)
-    elif items and cluster is not None:
-        built = prepare()
-        assert isinstance(built, Outline)
-        compute(cluster, *of_all, wanted, built, settings, tally, progress)
+    if images:
+        executor.run(Work(cache, listing.root, images, incomplete), check)
     _remove(damaged)
-    if tally.digests or tally.unreadable or tally.undecodable:
-        listing = Listing(listing.root, _as_found(listing.rows, tally))
-    return Filled(recipes, listing)
+    statistics = execution.statistics
+    if statistics.digests or statistics.unreadable or statistics.undecodable:
+        listing = Listing(listing.root, _with_results(listing.rows, statistics))
+    return CachedFeatures(recipes, listing)
 
 
-def _lacks_any(target: Target, items: Missing) -> bool:
-    return any(target.lacks(item.digest, view) for item in items for view in item.views)
+def _misses_any(target: Target, images: Missing) -> bool:
+    return any(target.is_missing(item.digest, view) for item in images for view in item.views)
 
 
 def find_targets(
     cache: Path, recipes: Sequence[Recipe], views: int
 ) -> tuple[list[Target], dict[Path, str]]:
-    """Tell what a cache holds of what is wanted, and which shards are damaged and why.
+    """Return what a cache holds of some recipes, and which shards are damaged and why.
 
     Parameters
     ----------
     cache : Path
     recipes : sequence of Recipe
     views : int
-        Views of each image that are wanted besides the plain one, which has a recipe of its own.
+        Views of each image besides the plain one, which has a recipe of its own.
     """
     targets = []
     damaged: dict[Path, str] = {}
@@ -180,20 +153,20 @@ def _remove(damaged: Iterable[Path]) -> None:
         forget(shard)
 
 
-def _refuse_full_disk(
+def _check_disk(
     cache: Path | None,
     listing: Listing,
-    items: Missing,
+    images: Missing,
     targets: list[Target],
-    network: BuiltBase,
+    built: BuiltBase,
 ) -> None:
-    """Compare what features will take with what is free, before hours are spent on them."""
+    """Check that the features fit on the disk, before hours are spent on them."""
     needed = 0
     for target in targets:
         recipe = target.recipe
-        shape = network.feature_shapes[network.taps.index(recipe.tap)]
+        shape = built.feature_shapes[built.taps.index(recipe.tap)]
         each = int(np.prod(shape)) * np.dtype(recipe.dtype).itemsize
-        rows = _rows_at_least(target, items, listing)
+        rows = _rows_at_least(target, images, listing)
         needed += rows * each
         if len(shape) > 1:
             _log.info(
@@ -207,7 +180,7 @@ def _refuse_full_disk(
     if cache is None:
         return
     disk = shutil.disk_usage(cache)
-    # some network file systems tell neither
+    # some network file systems report neither
     if disk.total and needed > disk.free:
         raise BottleneckError(
             f"features will take {needed / 1e6:,.1f} MB and {disk.free / 1e6:,.1f} MB are free in {cache}; make room, "
@@ -215,12 +188,12 @@ def _refuse_full_disk(
         )
 
 
-def _rows_at_least(target: Target, items: Missing, listing: Listing) -> int:
-    """Count the rows that will be kept; of images that are unread, those that cannot all be there already."""
-    digests, rows = items.rows.digests, 0
+def _rows_at_least(target: Target, images: Missing, listing: Listing) -> int:
+    """Count the rows that will be stored; of unread images, those that cannot all be cached already."""
+    digests, rows = images.rows.digests, 0
     for view in target.views:
-        held = target.held.get(view, Digests.of(()))
-        asked = items.lacked[items.views.index(view)]
+        held = target.cached.get(view, Digests.of(()))
+        asked = images.missing[images.views.index(view)]
         rows += int((asked & digests.present & (held.find(digests) < 0)).sum())
         if unread := int((asked & ~digests.present).sum()):
             listed = held.find(listing.rows.digests.distinct()) >= 0
@@ -228,43 +201,13 @@ def _rows_at_least(target: Target, items: Missing, listing: Listing) -> int:
     return rows
 
 
-def _compute(
-    items: Missing,
-    root: str,
-    cache: Path,
-    targets: list[Target],
-    start: Callable[[], Engine],
-    settings: Settings,
-    tally: ExtractionStatistics,
-    progress: Progress,
-) -> None:
-    through, total = 0, items.total
-
-    def done(views: int) -> None:
-        nonlocal through
-        through += views
-        progress("extracting", through, total)
-
-    progress("extracting", 0, total)
-    run_task(
-        Task(items),
-        root=root,
-        features=cache / "features",
-        targets=targets,
-        start=start,
-        settings=settings,
-        tally=tally,
-        done=done,
-    )
-
-
 def readable_recipes(cache: Path) -> tuple[RecipeFile, ...]:
-    """Read the recipes of a cache, without those that are damaged.
+    """Read the recipes of a cache, except damaged ones.
 
     Raises
     ------
     BottleneckError
-        One is of a newer format.
+        A recipe has a newer format.
     """
     entries = []
     for folder in recipe_folders(cache):
@@ -275,23 +218,13 @@ def readable_recipes(cache: Path) -> tuple[RecipeFile, ...]:
     return tuple(entries)
 
 
-def _start(
-    wanted: FeatureRequest, network: BuiltBase, settings: Settings, progress: Progress
-) -> Engine:
-    step = f"tracing {wanted.base.name}"
-    progress(step, 0, 0)
-    engine = start_engine(network, settings.engine, settings.batch_size)
-    progress(step, 1, 1)
-    return engine
-
-
-def _enter(cache: Path, wanted: FeatureRequest, recipe: Recipe) -> None:
-    """Write down a recipe, or that more weights or views belong to it."""
-    source = wanted.weights
+def _record_recipe(cache: Path, request: FeatureRequest, recipe: Recipe) -> None:
+    """Write a recipe's file, or add weights and views to it."""
+    source = request.weights
     for own in dict.fromkeys((recipe.of_view(0), recipe)):
         folder = cache / "features" / own.id
         folder.mkdir(parents=True, exist_ok=True)
-        fingerprints, views = (source.fingerprint,), own.kept(wanted.views).stop - 1
+        fingerprints, views = (source.fingerprint,), own.kept(request.views).stop - 1
         entry = RecipeFile(own, source.name, fingerprints, views)
         try:
             known = read_recipe(folder)
@@ -308,22 +241,22 @@ def _enter(cache: Path, wanted: FeatureRequest, recipe: Recipe) -> None:
             write_recipe(folder, more)
 
 
-def _as_found(rows: Rows, tally: ExtractionStatistics) -> Rows:
-    """Write into rows what was found when their images were read."""
+def _with_results(rows: Rows, statistics: ExtractionStatistics) -> Rows:
+    """Update rows with what was found when their images were read."""
     unread = np.flatnonzero(rows.coded["status"].equal_to(UNREAD))
-    read = zip(rows.take(unread), tally.digests, strict=True)
+    read = zip(rows.take(unread), statistics.digests, strict=True)
     rows = rows.replace(
         unread, (row._replace(digest=digest.hex(), status=OK) for row, digest in read)
     )
-    if not tally.unreadable and not tally.undecodable:
+    if not statistics.unreadable and not statistics.undecodable:
         return rows
     usable = np.flatnonzero(rows.coded["status"].equal_to(OK))
-    return rows.replace(usable, (_row_as_found(row, tally) for row in rows.take(usable)))
+    return rows.replace(usable, (_row_with_results(row, statistics) for row in rows.take(usable)))
 
 
-def _row_as_found(row: Row, tally: ExtractionStatistics) -> Row:
-    if row.path in tally.unreadable:
-        return unreadable(row, tally.unreadable[row.path])
-    if row.digest in tally.undecodable:
-        return row._replace(status=FAILED, reason=tally.undecodable[row.digest])
+def _row_with_results(row: Row, statistics: ExtractionStatistics) -> Row:
+    if row.path in statistics.unreadable:
+        return unreadable(row, statistics.unreadable[row.path])
+    if row.digest in statistics.undecodable:
+        return row._replace(status=FAILED, reason=statistics.undecodable[row.digest])
     return row

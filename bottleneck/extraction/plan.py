@@ -1,7 +1,7 @@
-"""What is missing, as tasks that do not depend on each other.
+"""Missing features, as tasks that do not depend on each other.
 
-A task names all it needs and leaves sealed shards behind, so tasks may run in any order, in any
-process, on any machine that sees the images and the cache.
+A task contains everything it needs and results in sealed shards, so tasks may run in any order, in any
+process, on any machine that can reach the images and the cache.
 """
 
 import itertools
@@ -25,26 +25,26 @@ class Target:
     ----------
     recipe : Recipe
     views : range
-        The views that are wanted under it.
-    held : dict of int to Digests
-        Of the images there are features for, by view.
+        The views wanted under it.
+    cached : dict of int to Digests
+        Images whose features are cached, by view.
     """
 
     recipe: Recipe
     views: range
-    held: Mapping[int, Digests]
+    cached: Mapping[int, Digests]
 
-    def lacks(self, digest: str, view: int) -> bool:
-        """Whether features of an image's view are wanted and not there."""
-        return view in self.views and digest not in self.held.get(view, ())
+    def is_missing(self, digest: str, view: int) -> bool:
+        """Whether features of an image's view are wanted and not cached."""
+        return view in self.views and digest not in self.cached.get(view, ())
 
 
 @dataclass(frozen=True, slots=True)  # there is one for each image
 class Item:
     """One image to compute: its digest, every path it is known under, and the views of it.
 
-    Without a digest it is a file that has not been read yet, and its views are those it may lack. Its size in bytes
-    is what it was when it was listed; -1 where that is not known.
+    Without a digest it is a file that has not been read yet, and its views are those that may be missing.
+    `size` is its size in bytes when it was listed; -1 if that is not known.
     """
 
     digest: str
@@ -62,22 +62,22 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Missing(Collection[Item]):
-    """The images that have to be computed; an item is made when it is looked at.
+    """Images that have to be computed; items are created on access.
 
     Attributes
     ----------
     rows : Rows
-        One for each.
-    lacked : ndarray of bool, shape (views, n)
-        Which views each lacks.
+        One for each image.
+    missing : ndarray of bool, shape (views, n)
+        Which views of each are missing.
     views : tuple of int
-        What they are counted by.
+        The views, in the order of `missing`.
     copies : mapping of int to tuple of str
-        The other paths of those that are listed more than once, by place.
+        The other paths of images that are listed more than once, by row number.
     """
 
     rows: Rows
-    lacked: NDArray[np.bool_]
+    missing: NDArray[np.bool_]
     views: tuple[int, ...]
     copies: Mapping[int, tuple[str, ...]]
 
@@ -88,65 +88,65 @@ class Missing(Collection[Item]):
         return any(item == mine for mine in self)
 
     def __iter__(self) -> Iterator[Item]:
-        for place, row in enumerate(self.rows):
-            views = tuple(itertools.compress(self.views, self.lacked[:, place]))
-            yield Item(row.digest, (row.path, *self.copies.get(place, ())), views, row.size)
+        for number, row in enumerate(self.rows):
+            views = tuple(itertools.compress(self.views, self.missing[:, number]))
+            yield Item(row.digest, (row.path, *self.copies.get(number, ())), views, row.size)
 
     @property
     def total(self) -> int:
-        """How many views there are to compute."""
-        return int(self.lacked.sum())
+        """Number of views to compute."""
+        return int(self.missing.sum())
 
 
 def missing_items(rows: Iterable[Row], targets: Sequence[Target]) -> Missing:
-    """Tell which images have to be computed: each distinct one once, in the order of the listing.
+    """Find the images that have to be computed: each distinct one once, in the order of the listing.
 
     Parameters
     ----------
     rows : iterable of Row
         Usable images, and unread ones, each of which may have to be.
     targets : sequence of Target
-        What any of them lacks is computed.
+        An image is computed if any of them misses it.
 
     Examples
     --------
     >>> recipe = Recipe("inception_v3", "mixed10", "avg", "random-0", "00" * 32, 299, "squash", "d")
     >>> a, b = "1f" * 32, "2e" * 32
     >>> rows = [Row("a.jpg", a), Row("b.jpg", b), Row("copy of a.jpg", a)]
-    >>> [item] = missing_items(rows, [Target(recipe, range(1), held={0: Digests.of([b])})])
+    >>> [item] = missing_items(rows, [Target(recipe, range(1), cached={0: Digests.of([b])})])
     >>> item.digest == a, item.paths, item.views
     (True, ('a.jpg', 'copy of a.jpg'), (0,))
     """
     listed = Rows.of(rows)
     nothing = Digests.of(())
     views = sorted({view for target in targets for view in target.views})
-    # whole columns at once: of a large set that has not changed nothing is left
-    lacking = np.zeros((len(views), len(listed)), bool)
+    # whole columns at once: nothing is left of a large set that has not changed
+    missing = np.zeros((len(views), len(listed)), bool)
     for number, view in enumerate(views):
         for target in targets:
             if view in target.views:
-                lacking[number] |= target.held.get(view, nothing).find(listed.digests) < 0
-    concerned: NDArray[np.bool_] = np.logical_or.reduce(lacking, axis=0)
+                missing[number] |= target.cached.get(view, nothing).find(listed.digests) < 0
+    concerned: NDArray[np.bool_] = np.logical_or.reduce(missing, axis=0)
     found = listed.only(concerned)
     first = found.digests.find(found.digests)
-    # one that is unread is like no other yet
+    # an unread image may be a copy of any other
     first = np.where(found.digests.present, first, np.arange(len(found)))
     distinct = first == np.arange(len(found))
-    place = (np.cumsum(distinct) - 1)[first].tolist()
+    position = (np.cumsum(distinct) - 1)[first].tolist()
     again = np.flatnonzero(~distinct)
     copies: dict[int, list[str]] = {}
     for number, row in zip(again.tolist(), found.take(again), strict=True):
-        copies.setdefault(place[number], []).append(row.path)
+        copies.setdefault(position[number], []).append(row.path)
     return Missing(
         found.only(distinct),
-        lacking[:, concerned][:, distinct],
+        missing[:, concerned][:, distinct],
         tuple(views),
         {number: tuple(named) for number, named in copies.items()},
     )
 
 
 def rows_per_task(bytes_per_row: int, batch_size: int) -> int:
-    """How many rows fill a shard, in whole batches so that only the very last is padded.
+    """Return how many rows fill a shard, in whole batches so that only the last one is padded.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def rows_per_task(bytes_per_row: int, batch_size: int) -> int:
 
 
 def plan_tasks(items: Iterable[Item], rows_per_task: int) -> list[Task]:
-    """Cut the images into tasks of so many views, or a few more where an image has several.
+    """Split images into tasks of this many views, or a few more if an image has several.
 
     Examples
     --------

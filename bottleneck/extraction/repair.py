@@ -1,5 +1,6 @@
 """`bottleneck cache repair`: compute again what is damaged or missing."""
 
+import functools
 import logging
 import os
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ from bottleneck.cache.store import FeatureCache
 from bottleneck.cache.survey import survey
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings
-from bottleneck.extraction.missing import compute_missing
+from bottleneck.extraction.ensure import RecordedFeatures, ensure_features
+from bottleneck.extraction.execution import Execution
 from bottleneck.extraction.plan import Target, missing_items
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.extraction.request import request_from_recipes
-from bottleneck.extraction.statistics import ExtractionStatistics
 
 _log = logging.getLogger("bottleneck")
 
@@ -80,14 +81,18 @@ def repair(
             if not found.damaged and not missing_items(listing.ok, [target]):
                 computed[entry.recipe.id] = 0
                 continue
-            wanted = request_from_recipes(
-                [entry.recipe], entry.weights_path if weights is None else weights, entry.views
-            )
-            tally = ExtractionStatistics()
-            listing = compute_missing(
-                store.path, listing, wanted, Settings(), tally, progress, expected=entry.recipe
+            path = entry.weights_path if weights is None else weights
+            request = functools.partial(request_from_recipes, [entry.recipe], path, entry.views)
+            execution = Execution(Settings(), progress)
+            listing = ensure_features(
+                store.path,
+                listing,
+                RecordedFeatures((entry.recipe,), entry.views, request),
+                execution,
+                damaged="remove",
+                locked=True,
             ).listing
-            computed[entry.recipe.id] = tally.computed
+            computed[entry.recipe.id] = execution.statistics.computed
         for row in listing.failed[failed:]:
             _log.warning("Could not compute %r again: %s", row.path, row.reason)
         write_listing(store.path, listing)

@@ -1,16 +1,19 @@
-"""What an extraction did, in numbers."""
+"""The report of an extraction."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# Stages whose name in the text differs from that in JSON, which stays.
+_LABELS = {"base": "network"}
+
 
 @dataclass(frozen=True)
 class Stages:
     """Seconds of work in each stage.
 
-    Reading and decoding are summed over their threads; of the base it is when it had work in hand.
+    Reading and decoding are summed over their threads; `base` is the time during which the engine ran.
     """
 
     read: float
@@ -47,7 +50,7 @@ class ExtractReport:
     stages : Stages
         Where the time went.
     held_back_by : str
-        The stage that determined how long it took; empty where nothing was computed.
+        The stage that limited the speed; empty if nothing was computed.
     engine : str
         What ran the base, ``keras`` or ``openvino``; empty where nothing was computed.
     workers : dict of str to int
@@ -86,7 +89,12 @@ class ExtractReport:
         if not self.held_back_by:
             return what
         spent = dataclasses.asdict(self.stages)
-        where = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())
-        shares = ", ".join(f"{name} did {count:,}" for name, count in sorted(self.workers.items()))
+        where = ", ".join(
+            f"{_LABELS.get(name, name)} {seconds:.1f} s" for name, seconds in spent.items()
+        )
+        shares = ", ".join(
+            f"{name} computed {count:,}" for name, count in sorted(self.workers.items())
+        )
         by = f" Workers: {shares}." if shares else ""
-        return f"{what}\nTime went to: {where}; held back by {self.held_back_by}. Engine: {self.engine}.{by}"
+        slowest = _LABELS.get(self.held_back_by, self.held_back_by)
+        return f"{what}\nTime: {where}; bottleneck: {slowest}. Engine: {self.engine}.{by}"

@@ -97,18 +97,18 @@ class Sealer:
     def _write(self, rows: list[Key], outputs: list[_Stored]) -> None:
         start = time.perf_counter()
         for target in self._targets:
-            lacking = [target.lacks(row.digest, row.view) for row in rows]
-            if not any(lacking):
+            missing = [target.is_missing(row.digest, row.view) for row in rows]
+            if not any(missing):
                 continue
             tap = self._taps.index(target.recipe.tap)
             features = outputs[tap][: len(rows)]
-            kept = list(itertools.compress(rows, lacking))
+            kept = list(itertools.compress(rows, missing))
             write_shard(
                 self._folder / target.recipe.id,
                 target.recipe,
                 [row.digest for row in kept],
                 np.array([row.view for row in kept], np.uint16),
-                features if all(lacking) else features[lacking],
+                features if all(missing) else features[missing],
             )
         self._spare.append(outputs)
         self._tally.write += time.perf_counter() - start

@@ -1,29 +1,29 @@
-"""What an extraction has done so far."""
+"""Statistics of an extraction in progress."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class ExtractionStatistics:
-    """What a conveyor did, and where its time went.
+    """What was computed so far, and how long each stage took.
 
     Attributes
     ----------
     computed : int
-        Views of images whose features were sealed.
+        Number of views whose features were sealed.
     digests : list of bytes
-        SHA-256 of the files that were read for the first time, in their order; empty where that failed.
+        SHA-256 of the files that were read for the first time, in their order; empty bytes if reading failed.
     unreadable : dict
         Reason by path, for files that could not be read.
     undecodable : dict
-        Reason by digest, for bytes that are not a usable picture.
+        Reason by digest, for bytes that are not a usable image.
     read, decode, base, write : float
-        Seconds of work in each stage; those of `read` and `decode` are summed over threads, those of
-        `base` are when it had a batch in hand, or several.
+        Seconds of work in each stage: `read` and `decode` are summed over threads, `base` is the time during
+        which the engine ran one or more batches.
     starved, awaited, blocked : float
         Seconds the calling thread waited for pixels, for the base, and for a shard to be written.
     engine : str
-        What ran the base; empty where nothing did.
+        Name of the engine; empty if the base did not run.
     workers : dict of str to int
         Views computed by each worker of a cluster.
     """
@@ -44,12 +44,12 @@ class ExtractionStatistics:
     _ran_until: float = 0.0
 
     def ran(self, began: float, ended: float) -> None:
-        """Count a time in which the base had a batch in hand, once where such times overlap."""
+        """Add a time during which the engine ran a batch; overlapping times count once."""
         self.base += max(ended - max(began, self._ran_until), 0.0)
         self._ran_until = max(ended, self._ran_until)
 
     def add(self, other: "ExtractionStatistics", worker: str) -> None:
-        """Add what a worker did."""
+        """Add the statistics of a worker."""
         for name in (
             "computed",
             "read",
@@ -67,8 +67,8 @@ class ExtractionStatistics:
         self.workers[worker] = self.workers.get(worker, 0) + other.computed
 
     @property
-    def held_back_by(self) -> str:
-        """The stage that determined how long it took; empty where there was nothing to do."""
+    def bottleneck(self) -> str:
+        """The stage that limited the speed; empty if there was nothing to do."""
         waits = {"starved": self.starved, "blocked": self.blocked, "base": self.awaited}
         slowest = max(waits, key=lambda name: waits[name])
         if not waits[slowest]:

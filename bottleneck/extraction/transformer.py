@@ -19,13 +19,14 @@ from bottleneck.cache.recipe import Dtype, Precision
 from bottleneck.cache.rows import Row
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings
-from bottleneck.extraction.missing import Filled, compute_missing, find_targets, readable_recipes
+from bottleneck.extraction.ensure import ensure_features
+from bottleneck.extraction.execution import Execution
+from bottleneck.extraction.missing import CachedFeatures, find_targets, readable_recipes
 from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import no_progress
 from bottleneck.extraction.request import FeatureRequest, make_request
 from bottleneck.extraction.scan import digest_of, scan
 from bottleneck.extraction.spec import FeatureSpec
-from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.images.decode import Fit
 from bottleneck.images.ppm import as_ppm, is_pixels
 from bottleneck.images.source import ImageFile, ImageSet
@@ -118,7 +119,7 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         BottleneckError
             There is no such base, tap, pool or weights file.
         """
-        self._wanted()
+        self._request()
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -151,22 +152,20 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         BottleneckError
             A picture cannot be used, or the weights cannot be had.
         """
-        cache, wanted = local_folder(self.cache), self._wanted()
+        cache, request = local_folder(self.cache), self._request()
         threads = Settings().workers if self.workers is None else self.workers
         settings = Settings(self.batch_size, threads)
         with writer_lock(cache, patience=_PATIENCE), tempfile.TemporaryDirectory() as scratch:
-            listing, whole = _list(X, cache, wanted, Path(scratch), threads)
-            filled = compute_missing(
-                cache, listing, wanted, settings, ExtractionStatistics(), no_progress
-            )
+            listing, whole = _list(X, cache, request, Path(scratch), threads)
+            ensured = ensure_features(cache, listing, request, Execution(settings), locked=True)
             if whole is not None:
-                known = {row.path: row for row in (*whole.rows, *filled.listing.rows)}
+                known = {row.path: row for row in (*whole.rows, *ensured.listing.rows)}
                 write_listing(cache, Listing(whole.root, tuple(known.values())))
-        rows = _usable(filled)
-        found = locate(cache, filled.recipes, rows, ()).gather(slice(None))
+        rows = _usable(ensured)
+        found = locate(cache, ensured.recipes, rows, ()).gather(slice(None))
         return found.X.reshape(len(rows), -1)
 
-    def _wanted(self) -> FeatureRequest:
+    def _request(self) -> FeatureRequest:
         return make_request(
             FeatureSpec(
                 self.base,
@@ -184,7 +183,7 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _list(
-    X: Any, cache: Path, wanted: FeatureRequest, scratch: Path, threads: int
+    X: Any, cache: Path, request: FeatureRequest, scratch: Path, threads: int
 ) -> tuple[Listing, Listing | None]:
     """List pictures, and give the listing they are to be added to, if any."""
     if len(X) == 0:
@@ -207,8 +206,8 @@ def _list(
     contents = [_ppm(x) for x in X]
     rows = [Row(f"{digest}.ppm", digest) for digest in map(digest_of, contents)]
     # only what has to be computed is written, for the conveyor to read
-    digest = wanted.find_digest(readable_recipes(cache))
-    targets = None if digest is None else find_targets(cache, wanted.recipes(digest), 0)[0]
+    digest = request.find_digest(readable_recipes(cache))
+    targets = None if digest is None else find_targets(cache, request.recipes(digest), 0)[0]
     missing = (
         {row.digest for row in rows}
         if targets is None
@@ -230,11 +229,11 @@ def _ppm(x: Any) -> bytes:
     return as_ppm(pixels)
 
 
-def _usable(filled: Filled) -> Sequence[Row]:
-    failed = filled.listing.failed
+def _usable(ensured: CachedFeatures) -> Sequence[Row]:
+    failed = ensured.listing.failed
     if failed:
         raise BottleneckError(
-            f"{len(failed)} of {len(filled.listing.rows)} pictures cannot be used, the first {failed[0].path!r}: "
+            f"{len(failed)} of {len(ensured.listing.rows)} pictures cannot be used, the first {failed[0].path!r}: "
             f"{failed[0].reason}; leave them out"
         )
-    return filled.listing.rows
+    return ensured.listing.rows

@@ -350,7 +350,7 @@ def _run_here(
                     raise _StoppedError
 
         targets = [
-            dataclasses.replace(target, held=own)
+            dataclasses.replace(target, cached=own)
             for target, own in zip(job.targets, held, strict=True)
         ]
         sent: dict[str, Object] = {}

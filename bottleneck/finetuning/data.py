@@ -4,14 +4,14 @@ import dataclasses
 
 from bottleneck.cache.features import locate
 from bottleneck.cache.listing import Listing
-from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.recipe import Recipe
 from bottleneck.extraction import conveyor
-from bottleneck.extraction.missing import compute_missing, find_targets
+from bottleneck.extraction.ensure import RecordedFeatures, ensure_features
+from bottleneck.extraction.execution import Execution
+from bottleneck.extraction.missing import find_targets
 from bottleneck.extraction.plan import missing_items
 from bottleneck.extraction.progress import Progress
 from bottleneck.extraction.request import FeatureRequest
-from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.finetuning.inputs import CachedInputs, ImageInputs, Inputs, TrainingData
 from bottleneck.finetuning.prepare import PreparedRun
 from bottleneck.heads.data import label_codes, split_slices
@@ -61,18 +61,12 @@ def load_training_data(
     else:
         wanted = _wanted_at(prepared, cut)
         recipe = _recipe_of(prepared, wanted)
-        if missing_share(prepared, cut):
-            listing = Listing(prepared.listing.root, rows)
-            with writer_lock(prepared.cache):
-                compute_missing(
-                    prepared.cache,
-                    listing,
-                    wanted,
-                    decoding,
-                    ExtractionStatistics(),
-                    progress,
-                    expected=recipe,
-                )
+        ensure_features(
+            prepared.cache,
+            Listing(prepared.listing.root, rows),
+            RecordedFeatures((recipe,), settings.views, lambda: wanted),
+            Execution(decoding, progress),
+        )
         views = range(settings.views + 1)
         found = locate(prepared.cache, [recipe], rows, classes, views)
         inputs = CachedInputs(found.by_view(len(views)))

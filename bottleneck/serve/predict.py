@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import tempfile
@@ -15,20 +16,17 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.features import locate
 from bottleneck.cache.listing import DamagedListingError, Listing, read_listing
-from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.mirror import local_folder
-from bottleneck.cache.recipe import Recipe
 from bottleneck.cache.rows import OK
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.conveyor import Settings
 from bottleneck.extraction.engines.protocol import BATCH_SIZE, EngineName
-from bottleneck.extraction.missing import compute_missing, find_targets
-from bottleneck.extraction.plan import missing_items
+from bottleneck.extraction.ensure import RecordedFeatures, ensure_features
+from bottleneck.extraction.execution import Execution
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.extraction.request import group_recipes, make_request, request_from_run
 from bottleneck.extraction.scan import scan
 from bottleneck.extraction.spec import FeatureSpec
-from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.heads.probabilities import mean_probabilities
 from bottleneck.heads.registry import find_head
 from bottleneck.images.decode import MAX_PIXELS
@@ -209,12 +207,11 @@ def predict(
             count = max(len(listing.ok), 1)
             if count < (batch_size or BATCH_SIZE):
                 settings = dataclasses.replace(settings, batch_size=count)
+        execution = Execution(settings, progress)
         if known.best == TUNED:
-            listing, predicted = _by_network(folder, known, place, listing, settings, progress)
+            listing, predicted = _by_network(folder, known, place, listing, execution)
         else:
-            listing, predicted = _by_head(
-                folder, known, place, listing, weights, settings, progress
-            )
+            listing, predicted = _by_head(folder, known, place, listing, weights, execution)
     if known.random:
         _log.warning("The base's weights are RANDOM: use these predictions only to try things out.")
     usable = np.array([row.status == OK for row in listing.rows])
@@ -234,34 +231,33 @@ def _by_head(
     place: Path,
     listing: Listing,
     weights: str | os.PathLike[str] | None,
-    settings: Settings,
-    progress: Progress,
+    execution: Execution,
 ) -> tuple[Listing, NDArray[np.float32]]:
     """Predict by the run's head; mark images that cannot be decoded as failed in the listing."""
     head = find_head(known.head).load(run)
     for recipes, weights_path in group_recipes(known.recipes, known.weights_paths):
-        listing = _complete(
+        views = known.predict_views - 1
+        request = functools.partial(request_from_run, recipes, weights_path, weights, views)
+        listing = ensure_features(
             place,
             listing,
-            recipes,
-            known.predict_views - 1,
-            weights_path,
-            weights,
-            settings,
-            progress,
-        )
-    views = locate(
+            RecordedFeatures(tuple(recipes), views, request),
+            execution,
+            # only `extract` and `cache repair` know the images that a damaged file was computed from
+            damaged="refuse",
+        ).listing
+    features = locate(
         place, known.recipes, listing.ok, known.classes, range(known.predict_views)
     ).by_view(known.predict_views)
-    return listing, mean_probabilities(head, views, len(known.classes))
+    return listing, mean_probabilities(head, features, len(known.classes))
 
 
 def _by_network(
-    run: Path, known: Run, place: Path, listing: Listing, settings: Settings, progress: Progress
+    run: Path, known: Run, place: Path, listing: Listing, execution: Execution
 ) -> tuple[Listing, NDArray[np.float32]]:
     """Predict by the run's fine-tuned network, whose probabilities are cached as features."""
     recipe = known.recipes[0]
-    wanted = make_request(
+    request = make_request(
         FeatureSpec(
             run / MODEL,
             # included in the network
@@ -272,10 +268,9 @@ def _by_network(
             dtype="float32",
         )
     )
-    with writer_lock(place):
-        filled = compute_missing(place, listing, wanted, settings, ExtractionStatistics(), progress)
-    found = locate(place, filled.recipes, filled.listing.ok, known.classes)
-    return filled.listing, found.gather(slice(None)).X.reshape(-1, len(known.classes))
+    ensured = ensure_features(place, listing, request, execution)
+    found = locate(place, ensured.recipes, ensured.listing.ok, known.classes)
+    return ensured.listing, found.gather(slice(None)).X.reshape(-1, len(known.classes))
 
 
 @contextlib.contextmanager
@@ -292,27 +287,3 @@ def _listing_of(cache: Path) -> Listing | None:
         return read_listing(cache)
     except DamagedListingError:
         return None  # without the listing all images are hashed again
-
-
-def _complete(
-    cache: Path,
-    listing: Listing,
-    recipes: list[Recipe],
-    views: int,
-    weights_path: str,
-    weights: str | os.PathLike[str] | None,
-    settings: Settings,
-    progress: Progress,
-) -> Listing:
-    """Compute missing features; without any, nothing is loaded or locked."""
-    targets, damaged = find_targets(cache, recipes, views)
-    for message in damaged.values():
-        # only `extract` and `cache repair` know the images that a damaged file was computed from
-        raise BottleneckError(message)
-    if not missing_items(listing.ok, targets):
-        return listing
-    wanted = request_from_run(recipes, weights_path, weights, views)
-    with writer_lock(cache):
-        return compute_missing(
-            cache, listing, wanted, settings, ExtractionStatistics(), progress, expected=recipes[0]
-        ).listing

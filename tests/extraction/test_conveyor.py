@@ -82,7 +82,7 @@ def convey(
         planned or task(root),
         root=root,
         features=features,
-        targets=[Target(RECIPE, range(1), held={0: Digests.of(held)})],
+        targets=[Target(RECIPE, range(1), cached={0: Digests.of(held)})],
         start=lambda: engine,
         settings=Settings(**options),
         tally=tally,
@@ -263,13 +263,13 @@ def test_slow_reads_overlap_and_no_more_is_decoded_at_once_than_asked(
 
 
 def test_it_says_which_stage_held_it_back() -> None:
-    assert ExtractionStatistics().held_back_by == ""
-    assert ExtractionStatistics(awaited=9, starved=1, read=3, base=10).held_back_by == "base"
+    assert ExtractionStatistics().bottleneck == ""
+    assert ExtractionStatistics(awaited=9, starved=1, read=3, base=10).bottleneck == "base"
     assert (
-        ExtractionStatistics(awaited=1, starved=9, read=3, decode=2, base=10).held_back_by == "read"
+        ExtractionStatistics(awaited=1, starved=9, read=3, decode=2, base=10).bottleneck == "read"
     )
-    assert ExtractionStatistics(awaited=1, starved=9, read=2, decode=3).held_back_by == "decode"
-    assert ExtractionStatistics(awaited=1, blocked=9).held_back_by == "write"
+    assert ExtractionStatistics(awaited=1, starved=9, read=2, decode=3).bottleneck == "decode"
+    assert ExtractionStatistics(awaited=1, blocked=9).bottleneck == "write"
 
 
 def test_time_the_base_had_two_batches_in_hand_counts_once() -> None:
@@ -290,7 +290,7 @@ def test_a_slow_base_and_slow_decoding_are_told_apart(
     (tmp_path / "base").mkdir()
     (tmp_path / "decode").mkdir()
     slow_base = convey(root, tmp_path / "base", Slow(in_flight=2), batch_size=4)
-    assert slow_base.held_back_by == "base"
+    assert slow_base.bottleneck == "base"
 
     def slow_decode(*arguments: object) -> NDArray[np.uint8]:
         time.sleep(0.05)
@@ -298,4 +298,4 @@ def test_a_slow_base_and_slow_decoding_are_told_apart(
 
     monkeypatch.setattr("bottleneck.extraction.conveyor.decode", slow_decode)
     slow = convey(root, tmp_path / "decode", MeanColour(in_flight=2), batch_size=4, workers=1)
-    assert slow.held_back_by == "decode"
+    assert slow.bottleneck == "decode"
