@@ -1,19 +1,16 @@
 """Learning rates: along the steps of a stage, and down the layers of a base."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from bottleneck.bases.backend import load_keras
 from bottleneck.finetuning.graph import Graph, depths
 from bottleneck.finetuning.settings import Settings
-
-# The warm-up starts at this share of the learning rate: at 0 the first batch would teach nothing.
-_FIRST = 0.1
+from bottleneck.heads.schedule import rate_share
 
 
 def rate_at(step: int, steps: int, settings: Settings) -> float:
-    """Return the share of the learning rate at a step of a stage.
+    """Return the share of the learning rate at a step of a stage, see `bottleneck.heads.schedule`.
 
     Parameters
     ----------
@@ -28,10 +25,6 @@ def rate_at(step: int, steps: int, settings: Settings) -> float:
     float
         From 0 to 1.
 
-    Notes
-    -----
-    A linear warm-up (Goyal et al. 2017), then half a cosine (Loshchilov and Hutter 2017, SGDR).
-
     Examples
     --------
     >>> settings = Settings(warm_up=0.2)
@@ -40,12 +33,7 @@ def rate_at(step: int, steps: int, settings: Settings) -> float:
     >>> rate_at(9, 10, Settings(warm_up=0, decay="none"))
     1.0
     """
-    warm_up = int(settings.warm_up * steps)
-    if step < warm_up:
-        return _FIRST + (1 - _FIRST) * step / warm_up
-    if settings.decay == "none":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
+    return rate_share(step, steps, settings.warm_up, cosine=settings.decay == "cosine")
 
 
 def layer_rates(graph: Graph, layer_decay: float) -> dict[int, float]:

@@ -1,5 +1,6 @@
 """Heads that are small networks, trained by gradient descent: softmax, dense, conv."""
 
+import itertools
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from bottleneck.errors import BottleneckError
 from bottleneck.heads.contract import Sample
 from bottleneck.heads.epochs import class_weights, steps, train_epochs, validate
 from bottleneck.heads.scaling import scale_in_place
+from bottleneck.heads.schedule import rate_share
 
 FILE_NAME = "head.keras"
 
@@ -23,8 +25,8 @@ FILE_NAME = "head.keras"
 # Revisiting Small Batch Training) and 1,024, from where the optimiser's own work hardly shows.
 _BATCHES, _LEAST, _MOST = 50, 32, 1024
 
-# The learning rate rises for the first twentieth of the steps, from a tenth.
-_WARM_UP, _FIRST_RATE = 0.05, 0.1
+# Share of the steps in which the learning rate rises.
+_WARM_UP = 0.05
 
 # All that a head's file may name: layers, and what configures them. Nothing else in it is looked up.
 _TRUSTED = {
@@ -102,7 +104,7 @@ def fit(
         [keras.Input(train.X.shape[1:]), *_layers(keras, params, classes, seed)]
     )
     body.compile(
-        _optimizer(keras, params, params["epochs"] * steps(count, size)),
+        _optimizer(keras, params),
         keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=params["label_smoothing"]
         ),
@@ -110,10 +112,13 @@ def fit(
     weights = class_weights(train.y, classes, params["class_weight"])
     one_hot = np.eye(classes, dtype=np.float32)
     best: list[Any] = []
+    total, done = params["epochs"] * steps(count, size), itertools.count()
 
     def learn(rows: NDArray[np.int64]) -> None:
         # Not model.fit: it draws its order from a seed of the whole process, and with a dataset of
         # ours it fetches ahead while the order changes, so that no two fits are the same.
+        share = rate_share(next(done), total, _WARM_UP)
+        body.optimizer.learning_rate = params["learning_rate"] * share
         y = train.y[rows]
         body.train_on_batch(train.X[rows], one_hot[y], sample_weight=weights[y])
 
@@ -192,17 +197,11 @@ def _layers(keras: Any, params: Mapping[str, Any], classes: int, seed: int) -> I
     yield layers.Dense(classes, kernel_initializer="zeros")
 
 
-def _optimizer(keras: Any, params: Mapping[str, Any], total: int) -> Any:
-    warm_up = int(_WARM_UP * total)
-    rate = keras.optimizers.schedules.CosineDecay(
-        params["learning_rate"] * _FIRST_RATE,
-        decay_steps=total - warm_up,
-        warmup_target=params["learning_rate"],
-        warmup_steps=warm_up,
-    )
+def _optimizer(keras: Any, params: Mapping[str, Any]) -> Any:
+    # the rate is set at each step
     if not params["weight_decay"]:
-        return keras.optimizers.Adam(rate)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=params["weight_decay"])
+        return keras.optimizers.Adam(1.0)
+    optimizer = keras.optimizers.AdamW(1.0, weight_decay=params["weight_decay"])
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
