@@ -51,7 +51,6 @@ TO_DO = (
     "bottleneck/images",
     "bottleneck/remote",
     "bottleneck/runs",
-    "bottleneck/bases/network.py",
     "docs/advise.md",
     "docs/cache-format.md",
     "docs/compare.md",

@@ -35,7 +35,7 @@ class Network:
     weights_digest : str
         SHA-256 of the base's tensors, see `bottleneck.bases.weights.tensor_digest`.
     precision : {"float32", "bfloat16", "float16"}
-        What the base computes in.
+        Precision of the base's computation.
     again : callable
         Builds the same network in another precision.
     """
@@ -89,7 +89,7 @@ def build_network(
         The base is run once for all of them.
     pool : {"avg", "max", "none"}
     image_size : int
-        Side of the pictures, in pixels.
+        Side of the images, in pixels.
     precision : {"float32", "bfloat16", "float16"}
         What the base computes in, see Micikevicius et al. 2018, Mixed Precision Training. Weights,
         preprocessing and pooling are float32 all the same.
@@ -97,7 +97,7 @@ def build_network(
     Raises
     ------
     BottleneckError
-        The weights cannot be had or do not fit, or there is no such tap.
+        The weights are missing or do not fit, or the tap does not exist.
     """
     keras = load_keras()
     with computing_in(precision):
@@ -115,10 +115,10 @@ def build_network(
 
 @contextlib.contextmanager
 def computing_in(precision: Precision) -> Iterator[None]:
-    """Make layers that compute in a precision: Keras takes it from a setting of the process."""
+    """Make new layers compute in a precision, by setting Keras's process-wide policy and restoring it."""
     keras = load_keras()
     before = keras.config.dtype_policy()
-    # explicitly, whatever the user's own setting is: the recipe says what is computed in
+    # set explicitly, because the recipe and not the user's own setting decides
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     try:
         yield
@@ -127,14 +127,14 @@ def computing_in(precision: Precision) -> Iterator[None]:
 
 
 def pool_map(base: Base, tap: str, features: Any, pool: Pool) -> Any:
-    """Make features of what a tap gives.
+    """Pool the output of a tap.
 
     Parameters
     ----------
     base : Base
     tap : str
     features : keras tensor, shape (n, ...)
-        What the tap gives.
+        Output of the tap.
     pool : {"avg", "max", "none"}
 
     Returns
@@ -144,7 +144,7 @@ def pool_map(base: Base, tap: str, features: Any, pool: Pool) -> Any:
     Raises
     ------
     BottleneckError
-        There is no map to pool.
+        The tap gives no map, so there is nothing to pool.
     """
     keras = load_keras()
     if pool != "none" and len(features.shape) != 4:
@@ -161,7 +161,7 @@ def pool_map(base: Base, tap: str, features: Any, pool: Pool) -> Any:
 
 
 def preprocess(pixels: Any, preprocessing: Preprocessing) -> Any:
-    """Bring pixels to what a network expects.
+    """Apply the preprocessing that a network expects.
 
     Parameters
     ----------
@@ -183,12 +183,12 @@ def preprocess(pixels: Any, preprocessing: Preprocessing) -> Any:
 
 
 def tap_tensor(base: Base, model: Any, tap: str) -> Any:
-    """Find the tensor a tap stands for in a model of the base.
+    """Find the tensor of a tap in a model of the base.
 
     Raises
     ------
     BottleneckError
-        There is no such tap, and the message names the nearest; or its map is empty.
+        The tap does not exist (the message names similar ones), or its map is empty.
     """
     tensor = _find_tensor(base, model, tap)
     if 0 in tensor.shape[1:]:

@@ -283,7 +283,7 @@ def test_code_in_a_file_is_never_run(
     assert not Path("executed").exists()
 
 
-def test_a_size_that_leaves_nothing_of_a_picture_is_told(folder: Path) -> None:
+def test_a_size_that_leaves_nothing_of_a_image_is_told(folder: Path) -> None:
     for size in (1, 5, 10):
         said = f"flexible-tf-.* cannot take images of {size} pixels: a map .*--image-size"
         with pytest.raises(BottleneckError, match=said):

@@ -81,7 +81,7 @@ def test_its_taps_are_maps_from_the_input_up_to_what_a_classifier_is_given(
 
 
 @each_base
-def test_with_random_weights_it_tells_pictures_apart(
+def test_with_random_weights_it_tells_images_apart(
     base: Base, model: Any, photographs: list[Image.Image]
 ) -> None:
     size = (base.min_size, base.min_size)

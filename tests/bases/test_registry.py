@@ -100,7 +100,7 @@ def test_blocks_of_the_families_are_counted_from_the_top(name: str, dropped: int
     assert find_tap(BASES[name], None, dropped) == tap
 
 
-def test_larger_members_of_a_family_have_more_blocks_and_take_larger_pictures() -> None:
+def test_larger_members_of_a_family_have_more_blocks_and_take_larger_images() -> None:
     for family in ("efficientnet_b", "efficientnet_v2_b", "efficientnet_v2_[sml]"):
         members = [base for name, base in BASES.items() if re.match(family, name)]
         assert len(members) >= 3

@@ -8,7 +8,7 @@ import bottleneck
 from bottleneck.heads.fit import FittedRun
 from tests.pictures import extract_here
 
-# A network of 0.2 million parameters, on pictures of 32 pixels.
+# A network of 0.2 million parameters, on images of 32 pixels.
 BASE = {"base": "mobilenet_0.25", "image_size": 32}
 
 
@@ -29,6 +29,6 @@ def small_run(small_cache: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tuned(small_run: Path) -> FittedRun:
-    """The same, fine-tuned on pictures in two stages."""
+    """The same, fine-tuned on images in two stages."""
     stages = "conv_pw_12:2@1e-3,conv_pw_10:1@1e-4"
     return bottleneck.finetune(small_run, stages, mode="live", out=small_run.parent / "tuned")

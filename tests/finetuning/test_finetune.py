@@ -138,7 +138,7 @@ def test_the_run_holds_all_it_says(small_run: Path, tuned: FittedRun) -> None:
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_it_predicts_what_it_says_of_its_own_pictures(
+def test_it_predicts_what_it_says_of_its_own_images(
     tuned: FittedRun, images: Path, tmp_path: Path
 ) -> None:
     found = bottleneck.predict(tuned.path, images, cache=tmp_path / "cache")
@@ -151,7 +151,7 @@ def test_it_predicts_what_it_says_of_its_own_pictures(
     assert again.probabilities.tobytes() == found.probabilities.tobytes()
 
 
-def test_pictures_that_cannot_be_used_are_told_of(
+def test_images_that_cannot_be_used_are_reported(
     tuned: FittedRun, images: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "mixed"
@@ -315,7 +315,7 @@ class TestBadInput:
         said = one_line(cli("finetune", own, "--stages", "conv_pw_12:1@1e-4", check=False))
         assert "--cache" in said
 
-    def test_the_pictures_are_gone(self, own: Path, images: Path, tmp_path: Path) -> None:
+    def test_the_images_are_gone(self, own: Path, images: Path, tmp_path: Path) -> None:
         moved = tmp_path / "images"
         shutil.copytree(images, moved)
         extract_here(moved, own.parent / "cache", **BASE)

@@ -81,7 +81,7 @@ def pixels_of(images: Path, size: int = 32, fit: Fit = "squash") -> NDArray[np.u
         ("litert", "svm"),
     ],
 )
-def test_what_was_exported_says_of_other_pictures_what_the_run_says(
+def test_what_was_exported_says_of_other_images_what_the_run_says(
     kind: str, head: str, runs: dict[str, Path], few_images: Path, tmp_path: Path
 ) -> None:
     exported = export(runs[head], tmp_path / "out", kind)
@@ -102,7 +102,7 @@ def test_inception_is_exported_to_onnx(few_run: Path, tmp_path: Path) -> None:
     assert export(few_run, tmp_path / "out", "onnx").check.largest_difference <= 1e-4
 
 
-def test_maps_and_pictures_cut_to_a_square(mixed: Path, few_images: Path, tmp_path: Path) -> None:
+def test_maps_and_images_cut_to_a_square(mixed: Path, few_images: Path, tmp_path: Path) -> None:
     extract_here(mixed, tmp_path / "cache", pool="none", fit="crop", dtype="float32", **SMALL)
     small = {"filters": [4], "hidden": [4], "epochs": 1}
     run = fit_head(tmp_path / "cache", "conv", out=tmp_path / "run", params=small).path
@@ -126,7 +126,7 @@ def test_features_of_several_bases_are_put_together_in_the_order_of_the_run(
     np.testing.assert_allclose(probabilities, predict(run, few_images).probabilities, atol=1e-4)
 
 
-def test_recipes_that_take_other_pictures_cannot_be_one_graph(
+def test_recipes_that_take_other_images_cannot_be_one_graph(
     small: Path, mixed: Path, tmp_path: Path
 ) -> None:
     cache = shutil.copytree(small, tmp_path / "cache")
@@ -171,7 +171,7 @@ def test_a_run_on_views_is_exported_for_one_with_a_warning(
     assert "averages over 2 views" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_where_the_pictures_are_gone_others_are_made_up(
+def test_where_the_images_are_gone_others_are_made_up(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
     run = changed(runs["svm"], tmp_path / "run", cache=str(tmp_path / "gone"))
@@ -180,7 +180,7 @@ def test_where_the_pictures_are_gone_others_are_made_up(
     assert check.largest_difference <= 1e-4
 
 
-def test_pictures_that_changed_are_left_out(small: Path, mixed: Path, tmp_path: Path) -> None:
+def test_images_that_changed_are_left_out(small: Path, mixed: Path, tmp_path: Path) -> None:
     images = shutil.copytree(mixed, tmp_path / "images")
     extract_here(images, tmp_path / "cache", **SMALL)
     run = fit_head(tmp_path / "cache", out=tmp_path / "run").path

@@ -15,7 +15,7 @@ def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fit_head(cache, out=tmp_path_factory.mktemp("runs") / "run").path
 
 
-def test_new_pictures_are_told_apart(run: Path, few_images: Path) -> None:
+def test_new_images_are_told_apart(run: Path, few_images: Path) -> None:
     """Other parts of the two photographs than the run was fitted on."""
     predictions = predict(run, few_images)
     shown = [Path(path).parent.name for path in predictions.paths]
@@ -23,7 +23,7 @@ def test_new_pictures_are_told_apart(run: Path, few_images: Path) -> None:
     np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-def test_predictions_on_the_training_pictures_are_those_of_the_fit(
+def test_predictions_on_the_training_images_are_those_of_the_fit(
     run: Path, images: Path, cache: Path
 ) -> None:
     with (run / "predictions.csv").open(newline="") as lines:
@@ -50,7 +50,7 @@ def test_a_cache_is_used_and_added_to_and_its_listing_stays(
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
 
 
-def test_the_table_has_a_row_for_every_picture_in_order(
+def test_the_table_has_a_row_for_every_image_in_order(
     run: Path, few_images: Path, tmp_path: Path, cli: Cli
 ) -> None:
     folder = shutil.copytree(few_images, tmp_path / "images")
@@ -83,12 +83,12 @@ def test_without_a_file_the_table_goes_to_stdout_and_json_is_one_object(
     ]
 
 
-def test_one_picture_is_enough(run: Path, few_images: Path) -> None:
+def test_one_image_is_enough(run: Path, few_images: Path) -> None:
     predictions = predict(run, few_images / "val/temple/00.jpg")
     assert predictions.names == ("temple",)
 
 
-def test_a_folder_of_unreadable_pictures_gives_rows_and_no_error(run: Path, tmp_path: Path) -> None:
+def test_a_folder_of_unreadable_images_gives_rows_and_no_error(run: Path, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("nonsense")
     predictions = predict(run, tmp_path)
     assert predictions.names == (None,)
