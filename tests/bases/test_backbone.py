@@ -98,7 +98,7 @@ def test_a_file_is_called_by_its_name_its_preprocessing_and_its_architecture(
 @given(
     stem=st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=60)
 )
-def test_whatever_a_file_is_called_its_recipe_can_be_a_folder(folder: Path, stem: str) -> None:
+def test_any_file_name_gives_a_recipe_that_can_be_a_folder(folder: Path, stem: str) -> None:
     file = folder / "odd" / f"{stem}.keras"
     file.parent.mkdir(exist_ok=True)
     try:
@@ -122,7 +122,7 @@ def test_a_size_is_its_own_where_it_has_one_and_ours_where_it_takes_any(folder: 
     assert find_size(flexible, 41) == 41
 
 
-def test_preprocessing_has_to_be_said_of_a_file_and_weights_must_not(folder: Path) -> None:
+def test_a_file_needs_preprocessing_and_takes_no_weights(folder: Path) -> None:
     file = folder / "fixed.keras"
     said = refusal(file, None)
     for mode in ("--preprocessing", "tf", "caffe", "torch", "none"):
@@ -283,7 +283,7 @@ def test_code_in_a_file_is_never_run(
     assert not Path("executed").exists()
 
 
-def test_a_size_that_leaves_nothing_of_a_image_is_told(folder: Path) -> None:
+def test_an_image_size_that_gives_empty_maps_is_an_error(folder: Path) -> None:
     for size in (1, 5, 10):
         said = f"flexible-tf-.* cannot take images of {size} pixels: a map .*--image-size"
         with pytest.raises(BottleneckError, match=said):
@@ -370,7 +370,7 @@ def test_a_second_extraction_does_not_load_it(
     assert printed[1] == ["0"]
 
 
-def test_what_it_is_is_in_the_recipe(folder: Path, few_images: Path, tmp_path: Path) -> None:
+def test_the_recipe_names_the_base(folder: Path, few_images: Path, tmp_path: Path) -> None:
     extract_here(
         few_images,
         tmp_path / "cache",

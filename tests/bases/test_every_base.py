@@ -148,7 +148,7 @@ def test_both_parts_share_their_weights_with_the_whole() -> None:
         ("conv9_block1", "no tap 'conv9_block1'; did you mean"),
     ],
 )
-def test_where_it_cannot_be_cut_is_said(tap: str, said: str) -> None:
+def test_a_tap_that_is_bypassed_is_an_error(tap: str, said: str) -> None:
     resnet = build_with_weights(BASES["resnet50"], find_weights("random"), 32)
     with pytest.raises(BottleneckError, match=said):
         split_at(BASES["resnet50"], resnet, tap)

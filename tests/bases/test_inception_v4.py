@@ -114,7 +114,7 @@ def test_weights_of_another_network_are_refused_and_the_first_difference_named(
         ("vgg16 bad.safetensors x.weights.h5", "nothing to convert for 'vgg16'"),
     ],
 )
-def test_what_cannot_be_converted_is_said_in_one_line(
+def test_a_failed_conversion_is_a_one_line_error(
     tmp_path: Path, cli: Cli, arguments: str, said: str
 ) -> None:
     (tmp_path / "bad.safetensors").write_text("nonsense")
@@ -123,7 +123,7 @@ def test_what_cannot_be_converted_is_said_in_one_line(
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_where_the_hub_is_out_of_reach_one_line_names_the_ways_round(
+def test_without_the_hub_the_error_gives_instructions(
     few_images: Path, tmp_path: Path, installed: bool
 ) -> None:
     hide = "" if installed else "sys.modules['huggingface_hub'] = None; "

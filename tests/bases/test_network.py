@@ -103,7 +103,7 @@ def test_features_of_every_pool_and_tap_are_those_of_a_plain_script(
     assert_close(features_of(built, pixels), pools[pool])
 
 
-def test_features_of_a_image_do_not_depend_on_its_neighbours(
+def test_features_of_an_image_do_not_depend_on_its_neighbours(
     pooled: Network, pixels: np.ndarray
 ) -> None:
     among = features_of(pooled, pixels)

@@ -110,7 +110,7 @@ def test_larger_members_of_a_family_have_more_blocks_and_take_larger_images() ->
 
 
 @pytest.mark.parametrize("size", [74, 1, 0, -299])
-def test_a_size_below_the_least_is_refused_with_the_least(size: int) -> None:
+def test_a_size_below_the_minimum_is_an_error_that_names_it(size: int) -> None:
     expected = rf"image size {size} is too small .* 75 pixels .* on 299\); .* --image-size"
     with pytest.raises(BottleneckError, match=expected):
         find_size(INCEPTION, size)

@@ -371,7 +371,7 @@ def test_code_inside_a_keras_file_is_never_run(
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "random"])
-def test_images_too_small_for_a_base_are_told_from_a_download_that_fails(weights: str) -> None:
+def test_too_small_images_and_a_failed_download_give_different_errors(weights: str) -> None:
     said = "inception_v3 cannot take images of 40 pixels: .* --image-size"
     with pytest.raises(BottleneckError, match=said):
         build_with_weights(INCEPTION, find_weights(weights), 40)

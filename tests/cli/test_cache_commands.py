@@ -26,13 +26,13 @@ def test_info_shows_images_classes_and_recipes(own: Path, cli: Cli) -> None:
     assert content["recipes"][0]["rows"] == 6
 
 
-def test_verify_is_content_with_a_sound_cache(own: Path, cli: Cli) -> None:
+def test_verify_accepts_an_intact_cache(own: Path, cli: Cli) -> None:
     assert (
         "1 shards with 6 rows are intact; 0 files are damaged" in cli("cache", "verify", own).stdout
     )
 
 
-def test_explain_shows_what_sets_recipes_apart(own: Path, few_images: Path, cli: Cli) -> None:
+def test_explain_shows_how_recipes_differ(own: Path, few_images: Path, cli: Cli) -> None:
     alone = cli("cache", "explain", own).stdout
     assert "weights random-0" in alone
     extract_here(few_images, own, seed=1)
@@ -45,7 +45,7 @@ def test_explain_shows_what_sets_recipes_apart(own: Path, few_images: Path, cli:
     ]
 
 
-def test_explain_tells_all_about_an_image(own: Path, cli: Cli) -> None:
+def test_explain_shows_an_image(own: Path, cli: Cli) -> None:
     shown = cli("cache", "explain", own, "train/temple/01.jpg").stdout
     assert "'train/temple/01.jpg': ok" in shown
     assert "label temple, split train" in shown
@@ -54,7 +54,9 @@ def test_explain_tells_all_about_an_image(own: Path, cli: Cli) -> None:
     assert content["images"][0]["features"][0]["view"] == 0
 
 
-def test_prune_tells_and_then_does(own: Path, few_images: Path, tmp_path: Path, cli: Cli) -> None:
+def test_prune_shows_with_dry_run_and_removes_without(
+    own: Path, few_images: Path, tmp_path: Path, cli: Cli
+) -> None:
     some = shutil.copytree(few_images, tmp_path / "images")
     shutil.rmtree(some / "val")
     extract_here(some, own)
@@ -63,7 +65,7 @@ def test_prune_tells_and_then_does(own: Path, few_images: Path, tmp_path: Path, 
     assert len(FeatureCache(own).load().paths) == 4
 
 
-def test_repair_tells_what_it_computed(own: Path, cli: Cli) -> None:
+def test_repair_reports_what_it_recomputed(own: Path, cli: Cli) -> None:
     (shard,) = own.rglob("shard-*.h5")
     shard.unlink()
     said = cli("cache", "verify", own).stdout

@@ -25,7 +25,7 @@ def state() -> State:
     return State(0, 2, METRICS, epochs, now, [np.float32(3)], best, best, "")
 
 
-def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_checkpoint_round_trip_keeps_the_state(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, state())
     found, expected = read_checkpoint(tmp_path), state()
     assert (found.stage, found.epoch, found.start) == (0, 2, METRICS)
@@ -35,7 +35,7 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert all(np.array_equal(one, other) for one, other in pairs), name
 
 
-def test_what_is_the_same_is_written_once(tmp_path: Path) -> None:
+def test_equal_arrays_are_written_once(tmp_path: Path) -> None:
     large = state()
     large.best = large.stage_best = [np.zeros(10**6)]
     write_checkpoint(tmp_path, large)
@@ -43,7 +43,7 @@ def test_what_is_the_same_is_written_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
-def test_a_flipped_byte_is_found(place: float, tmp_path: Path) -> None:
+def test_a_flipped_byte_is_an_error(place: float, tmp_path: Path) -> None:
     large = state()
     large.weights = [np.random.default_rng(0).normal(size=1000)]
     write_checkpoint(tmp_path, large)

@@ -76,7 +76,7 @@ def test_views_are_the_same_live_and_cached(small_run: Path, tmp_path: Path) -> 
     assert losses(fresh.path)[2] != pytest.approx(found[0][2], rel=1e-3)
 
 
-def test_what_is_frozen_does_not_move_by_a_bit_and_statistics_stay(
+def test_frozen_weights_and_statistics_do_not_change(
     small_run: Path, tuned: FittedRun, tmp_path: Path
 ) -> None:
     # a rate of next to nothing leaves the graph as it was assembled
@@ -110,7 +110,7 @@ def test_what_is_frozen_does_not_move_by_a_bit_and_statistics_stay(
     assert statistics == {path for path in before if "moving" in path and "_13_bn" in path}
 
 
-def test_the_run_holds_all_it_says(small_run: Path, tuned: FittedRun) -> None:
+def test_the_run_folder_is_complete(small_run: Path, tuned: FittedRun) -> None:
     names = {"run.json", "model.keras", "head.skops", "predictions.csv"}
     names |= {"history.csv", "curves.png", "report.html"}
     assert {file.name for file in tuned.path.iterdir()} == names
@@ -138,7 +138,7 @@ def test_the_run_holds_all_it_says(small_run: Path, tuned: FittedRun) -> None:
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_it_predicts_what_it_says_of_its_own_images(
+def test_predictions_of_the_run_match_its_predictions_file(
     tuned: FittedRun, images: Path, tmp_path: Path
 ) -> None:
     found = bottleneck.predict(tuned.path, images, cache=tmp_path / "cache")
@@ -164,7 +164,7 @@ def test_images_that_cannot_be_used_are_reported(
     assert "not an image" in found.reasons[1]
 
 
-def test_where_it_did_not_help_it_says_so_and_keeps_the_head(
+def test_without_improvement_it_warns_and_keeps_the_head(
     small_cache: Path, images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = bottleneck.fit_head(small_cache, out=tmp_path / "good")
@@ -178,7 +178,7 @@ def test_where_it_did_not_help_it_says_so_and_keeps_the_head(
     assert one.probabilities.tobytes() == other.probabilities.tobytes()
 
 
-def test_a_loss_that_is_no_number_ends_it_with_the_last_good_weights(
+def test_a_nan_loss_ends_training_with_the_last_good_weights(
     small_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stages = "conv_pw_12:1@1e-3,conv_pw_12:2@1e37,conv_pw_11:1@1e-3"
@@ -196,7 +196,7 @@ def test_a_loss_that_is_no_number_ends_it_with_the_last_good_weights(
     assert all(np.isfinite(values).all() for values in weights(run.path).values())
 
 
-def test_heads_that_are_no_layers_get_a_fresh_dense_one(
+def test_heads_without_layers_are_replaced_by_a_dense_layer(
     small_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     knn = bottleneck.fit_head(small_cache, "knn", out=tmp_path / "knn")
@@ -207,7 +207,7 @@ def test_heads_that_are_no_layers_get_a_fresh_dense_one(
     assert "Head knn cannot be part of a network" in caplog.text
 
 
-def test_keras_heads_are_taken_as_they_are_and_dropout_can_be_set(
+def test_keras_heads_are_used_unchanged_and_dropout_can_be_set(
     small_cache: Path, tmp_path: Path
 ) -> None:
     dense = bottleneck.fit_head(
@@ -228,7 +228,7 @@ def test_keras_heads_are_taken_as_they_are_and_dropout_can_be_set(
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_it_trains_in_half_precision_with_weights_in_single(
+def test_half_precision_training_keeps_float32_weights(
     precision: Any, small_run: Path, tuned: FittedRun, tmp_path: Path
 ) -> None:
     settings = Settings(precision=precision, batch_size=4, patience=9)
@@ -249,7 +249,7 @@ def test_it_trains_in_half_precision_with_weights_in_single(
     }
 
 
-def test_it_is_compared_beside_the_head_it_started_from(
+def test_compare_accepts_a_fine_tuned_run_and_its_head(
     small_cache: Path, small_run: Path, tuned: FittedRun
 ) -> None:
     found = bottleneck.compare(small_cache, ["softmax"], runs=[small_run, tuned.path])
@@ -332,7 +332,7 @@ class TestBadInput:
         with pytest.raises(BottleneckError, match=r"has the classes blossom, temple.*fit-head"):
             bottleneck.finetune(own, "conv_pw_12:1@1e-4", out=tmp_path / "run")
 
-    def test_images_have_come_or_gone(self, own: Path, images: Path, tmp_path: Path) -> None:
+    def test_images_were_added_or_removed(self, own: Path, images: Path, tmp_path: Path) -> None:
         fewer = tmp_path / "fewer"
         shutil.copytree(images, fewer)
         (fewer / "flower" / "00.jpg").unlink()
@@ -344,7 +344,7 @@ class TestBadInput:
         with pytest.raises(BottleneckError, match=r"are not those of mobilenet_0.25"):
             bottleneck.finetune(own, "conv_pw_12:1@1e-4", weights="random-7", out=tmp_path / "run")
 
-    def test_there_is_too_little_room(self, own: Path, tmp_path: Path) -> None:
+    def test_the_disk_is_full(self, own: Path, tmp_path: Path) -> None:
         with small_disk(tmp_path / "disk", "1m") as disk:
             shutil.copytree(own.parent / "cache", disk / "cache")
             with pytest.raises(BottleneckError, match=r"will take .* MB and .* are free"):
@@ -358,7 +358,9 @@ class TestBadInput:
                 )
         assert not list(tmp_path.glob("run*"))
 
-    def test_what_excludes_each_other(self, small_run: Path, tuned: FittedRun, cli: Cli) -> None:
+    def test_exclusive_options_are_an_error(
+        self, small_run: Path, tuned: FittedRun, cli: Cli
+    ) -> None:
         def said(*options: object) -> str:
             return one_line(cli("finetune", small_run, *options, check=False))
 
@@ -367,7 +369,7 @@ class TestBadInput:
         assert "--unfreeze-last" in said("--epochs", 3)
         assert "never overwritten" in said("--out", tuned.path)
 
-    def test_augmentation_without_end_is_not_cached(self, small_run: Path, tmp_path: Path) -> None:
+    def test_unlimited_views_cannot_be_cached(self, small_run: Path, tmp_path: Path) -> None:
         with pytest.raises(BottleneckError, match="how many with --views"):
             bottleneck.finetune(
                 small_run,

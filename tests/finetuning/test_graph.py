@@ -21,7 +21,7 @@ def graph() -> Graph:
     return build_graph(base, find_weights("random"), "mixed10", "avg", 75, "float32", head)
 
 
-def test_above_a_cut_it_is_the_same_graph(graph: Graph) -> None:
+def test_the_graph_above_a_cut_gives_the_same_output(graph: Graph) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 75, 75, 3), dtype=np.uint8)
     lower, _ = split_at(graph.base, graph.body, "mixed8")
     activations = lower(preprocess(pixels, graph.base.preprocessing), training=False)
@@ -69,7 +69,7 @@ def test_frozen_are_all_layers_but_those_named(graph: Graph) -> None:
         ("999:1@1e-4", "has 310 up to mixed10"),
     ],
 )
-def test_stages_that_cannot_be_are_refused(graph: Graph, stages: str, said: str) -> None:
+def test_invalid_stages_are_an_error(graph: Graph, stages: str, said: str) -> None:
     with pytest.raises(BottleneckError, match=said):
         unfreeze(graph, parse_stages(stages))
 

@@ -94,7 +94,7 @@ def test_killed_in_each_phase_it_ends_with_the_weights_of_an_undisturbed_run(
 
 
 @pytest.mark.long
-def test_interrupted_live_it_says_what_is_kept_and_goes_on_only_with_the_same(
+def test_interrupted_live_training_continues_only_with_the_same_stages(
     own_run: Path, tmp_path: Path, cli: Cli
 ) -> None:
     out, folder = tmp_path / "run", tmp_path / "run.unfinished"
@@ -114,7 +114,7 @@ def test_interrupted_live_it_says_what_is_kept_and_goes_on_only_with_the_same(
 
 
 @pytest.mark.long
-def test_a_damaged_checkpoint_is_named(own_run: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_an_error_that_names_it(own_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run.unfinished"
     folder.mkdir()
     (folder / "checkpoint.npz").write_bytes(b"PK\x03\x04 nothing more")
@@ -152,6 +152,6 @@ def test_two_devices_train_as_one_does(own_run: Path, tmp_path: Path) -> None:
         assert a == pytest.approx(b, abs=2e-3)
 
 
-def test_more_devices_than_there_are_are_refused(own_run: Path, tmp_path: Path) -> None:
+def test_too_many_devices_are_an_error(own_run: Path, tmp_path: Path) -> None:
     with pytest.raises(BottleneckError, match=r"--devices 9 asks for more"):
         bottleneck.finetune(own_run, "head:1@1e-3", Settings(), devices=9, out=tmp_path / "run")

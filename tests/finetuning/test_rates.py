@@ -55,7 +55,7 @@ def test_a_layers_step_is_scaled_and_not_its_gradient(loss_times: float) -> None
     assert [low, low_bias] == pytest.approx([0.0025, 0.0025], rel=1e-3)
 
 
-def test_weight_decay_takes_from_kernels_at_their_layers_rate() -> None:
+def test_weight_decay_scales_with_the_rate_of_the_layer() -> None:
     plain, decayed = moved(Settings(), 0.5), moved(Settings(weight_decay=0.1), 0.5)
     gained = [b - a for a, b in zip(plain, decayed, strict=True)]
     assert gained == pytest.approx([0.0005, 0, 0.001, 0], abs=2e-6)

@@ -21,7 +21,7 @@ stages = st.builds(
 
 
 @given(st.lists(stages, min_size=1, max_size=4))
-def test_stages_read_what_they_write(some: list[Stage]) -> None:
+def test_stages_round_trip_through_text(some: list[Stage]) -> None:
     assert parse_stages(",".join(map(str, some))) == tuple(some)
 
 
@@ -33,7 +33,7 @@ def test_stages_read_what_they_write(some: list[Stage]) -> None:
         *("mixed9:3@inf", "mixed9:3@1e-4;mixed8:1@1e-5"),
     ],
 )
-def test_what_is_no_stage_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_stage_is_an_error_with_an_example(text: str) -> None:
     with pytest.raises(BottleneckError, match=r"--stages|takes"):
         parse_stages(text)
 
@@ -49,7 +49,7 @@ def test_auto_goes_down_at_falling_rates_as_far_as_there_are_taps() -> None:
         auto_stages([])
 
 
-def test_a_file_says_what_options_say(tmp_path: Path) -> None:
+def test_a_config_file_sets_options(tmp_path: Path) -> None:
     file = tmp_path / "plan.yaml"
     file.write_text(
         "stages:\n"
@@ -77,9 +77,7 @@ def test_a_file_says_what_options_say(tmp_path: Path) -> None:
         ("stages: [{above: mixed9}]", "above, epochs and learning_rate"),
     ],
 )
-def test_a_file_that_cannot_be_understood_is_refused(
-    content: str, said: str, tmp_path: Path
-) -> None:
+def test_an_invalid_config_file_is_an_error(content: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "plan.yaml"
     file.write_text(content)
     with pytest.raises(BottleneckError, match=said):
@@ -102,7 +100,7 @@ def test_a_file_that_cannot_be_understood_is_refused(
         ("views", 3, "say how with --augment"),
     ],
 )
-def test_settings_out_of_range_are_refused_by_the_name_of_their_option(
+def test_settings_out_of_range_are_an_error_that_names_the_option(
     name: str, value: object, said: str
 ) -> None:
     with pytest.raises(BottleneckError, match=said):

@@ -81,7 +81,7 @@ def pixels_of(images: Path, size: int = 32, fit: Fit = "squash") -> NDArray[np.u
         ("litert", "svm"),
     ],
 )
-def test_what_was_exported_says_of_other_images_what_the_run_says(
+def test_an_export_predicts_what_the_run_predicts(
     kind: str, head: str, runs: dict[str, Path], few_images: Path, tmp_path: Path
 ) -> None:
     exported = export(runs[head], tmp_path / "out", kind)
@@ -171,7 +171,7 @@ def test_a_run_on_views_is_exported_for_one_with_a_warning(
     assert "averages over 2 views" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_where_the_images_are_gone_others_are_made_up(
+def test_without_the_images_generated_ones_are_compared(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
     run = changed(runs["svm"], tmp_path / "run", cache=str(tmp_path / "gone"))
@@ -221,7 +221,7 @@ def changed(run: Path, to: Path, **fields: Any) -> Path:
 # --- what is refused, and leaves nothing behind
 
 
-def test_what_does_not_say_what_the_run_says_is_refused(
+def test_an_export_with_other_predictions_is_an_error(
     runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(classifier: Any, file: Path) -> None:
@@ -253,7 +253,7 @@ def writes_nonsense(classifier: Any, file: Path) -> None:
         (writes_nonsense, r"the poor file cannot be run \(.+\); give another --format"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused(
+def test_a_graph_that_a_format_does_not_support_is_an_error(
     write: Any, said: str, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poor = dataclasses.replace(FORMATS["keras"], name="poor", write=write)
@@ -263,7 +263,7 @@ def test_what_a_format_cannot_hold_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_head_that_is_no_layers_is_refused_with_those_that_are(
+def test_a_head_without_layers_is_an_error_that_lists_those_with_layers(
     runs: dict[str, Path], tmp_path: Path, cli: Cli
 ) -> None:
     said = one_line(cli("export", runs["centroid"], tmp_path / "out", check=False))
@@ -365,7 +365,7 @@ def known(runs: dict[str, Path]) -> Run:
 
 
 @given(names=names)
-def test_no_name_breaks_the_card(names: list[str], known: Run) -> None:
+def test_class_names_cannot_break_the_card(names: list[str], known: Run) -> None:
     run = dataclasses.replace(
         known, classes=tuple(names), command=names[0], created=names[1], versions={names[0]: "1"}
     )
@@ -385,7 +385,9 @@ def test_no_name_breaks_the_card(names: list[str], known: Run) -> None:
     assert sum(token.type == "tr_open" for token in tokens) == 1 + len(run.metrics)
 
 
-def test_the_card_says_what_it_is_made_of(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_the_card_lists_base_weights_data_and_versions(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
     run = read_run(runs["logistic"])
     export(runs["logistic"], tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()

@@ -15,7 +15,7 @@ def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fit_head(cache, out=tmp_path_factory.mktemp("runs") / "run").path
 
 
-def test_new_images_are_told_apart(run: Path, few_images: Path) -> None:
+def test_new_images_are_classified(run: Path, few_images: Path) -> None:
     """Other parts of the two photographs than the run was fitted on."""
     predictions = predict(run, few_images)
     shown = [Path(path).parent.name for path in predictions.paths]

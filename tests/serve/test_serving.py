@@ -79,7 +79,9 @@ def served(
 
 # One test for all, so that the exports are made by one process however tests are shared out.
 @pytest.mark.long
-def test_each_example_says_what_predict_says_without_our_package(served: Path, cli: Cli) -> None:
+def test_each_example_predicts_what_predict_does_without_our_package(
+    served: Path, cli: Cli
+) -> None:
     cli("predict", "runs/photos-logistic", "new", "--out", "own.csv", cwd=served)
     with (served / "own.csv").open(newline="") as lines:
         own = next(csv.DictReader(lines))
