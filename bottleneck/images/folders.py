@@ -103,8 +103,11 @@ def _label_by_pattern(
     ]
     unmatched = [file.path for file in files if file.label is None]
     if unmatched:
-        said = f"{len(unmatched):,} images have no label, for --label-pattern does not match"
-        notes = (*notes, f"{said}: {unmatched[0]!r} and others")
+        notes = (
+            *notes,
+            f"No label for {len(unmatched):,} of {len(files):,} images, which --label-pattern does not match, the "
+            f"first {unmatched[0]!r}",
+        )
     return tuple(files), notes
 
 

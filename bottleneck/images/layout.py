@@ -11,17 +11,12 @@ from typing import Literal
 
 from bottleneck.errors import BottleneckError
 from bottleneck.images.class_names import merge_spellings
+from bottleneck.images.layout_report import Target, report_layout, shorten
 from bottleneck.images.names import is_generic, is_to_predict, split_of_folder
 
 SplitFolders = Literal["auto", "folders", "none"]
 
-# Label and split of an image.
-Target = tuple[str | None, str | None]
-
 _Parts = tuple[str, ...]
-
-# Names listed in a message before it says how many more there are.
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,7 @@ def recognise_layout(
         targets, notes = _recognise(source, parts, options.splits)
     targets |= {folder: (None, None) for folder in counts if not folder}
     targets, merged = _merge(targets, counts)
-    return Layout(targets, (*notes, *merged, *_report_unlabelled(targets, counts)))
+    return Layout(targets, (*notes, *merged, *report_layout(targets, counts)))
 
 
 def _recognise(
@@ -157,7 +152,7 @@ def _are_splits(
         if not splits:
             raise BottleneckError(
                 f"--splits folders: no folder in {source} is named as a split; expected train, val or test, "
-                f"found {_shorten(others)}"
+                f"found {shorten(others)}"
             )
         return True
     # one folder called "train" among "bus" and "car" is a class; with folders of its own it is not
@@ -227,13 +222,13 @@ def _check_depth(source: object, paths: Collection[_Parts], depth: int) -> list[
     if several and max(several.values()) > 1 and (not direct or len(tops) == 1):
         deepest = {path[-1] for path in paths if len(path) > 1}
         raise BottleneckError(
-            f"{source} has two readings: the classes are {_shorten(tops)} (--classes-at {depth}), or the folders "
-            f"around the images, {_shorten(deepest)} (--classes-at -1)"
+            f"{source} has two readings: the classes are {shorten(tops)} (--classes-at {depth}), or the folders "
+            f"around the images, {shorten(deepest)} (--classes-at -1)"
         )
     passed = sorted("/".join((top, *rest)) for top, rest in below if not all(map(is_generic, rest)))
     if passed:
         return [
-            f"Folders below class folders are not read as classes: {_shorten(passed)}; "
+            f"Folders below class folders are not read as classes: {shorten(passed)}; "
             "--classes-at -1 takes the folder around each image"
         ]
     return []
@@ -281,26 +276,3 @@ def _merge(
         for folder, (label, split) in targets.items()
     }
     return merged, notes
-
-
-def _report_unlabelled(targets: Mapping[str, Target], counts: Mapping[str, int]) -> list[str]:
-    """Say which images have no label although others have one, and which classes train lacks."""
-    labelled = {label for label, _ in targets.values() if label is not None}
-    bare = {folder: counts[folder] for folder, (label, _) in targets.items() if label is None}
-    notes = []
-    if labelled and bare:
-        where = _shorten(sorted(folder or "the source itself" for folder in bare))
-        notes.append(
-            f"{sum(bare.values()):,} images have no label, for they lie in no class folder: {where}"
-        )
-    train = {label for label, split in targets.values() if split == "train" and label is not None}
-    others = {label for label, split in targets.values() if split in {"val", "test"} and label}
-    if train and others - train:
-        notes.append(f"Classes that train lacks: {_shorten(sorted(others - train))}")
-    return notes
-
-
-def _shorten(names: Collection[str]) -> str:
-    shown = sorted(names)[:_SHOWN]
-    more = f" … ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return ", ".join(shown) + more

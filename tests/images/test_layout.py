@@ -193,7 +193,10 @@ def test_folders_below_class_folders_are_reported(tmp_path: Path) -> None:
 def test_loose_images_above_class_folders_are_reported(tmp_path: Path) -> None:
     images = read_source(plant(tmp_path, "cat/1.png", "dog/2.png", "loose.png"))
     assert [file.label for file in images.files] == ["cat", "dog", None]
-    assert "1 images have no label" in notes_of(images)
+    assert (
+        "No label for 1 of 3 images, which lie in no class folder: the source itself"
+        in notes_of(images)
+    )
 
 
 def test_classes_that_train_lacks_are_reported(tmp_path: Path) -> None:
@@ -247,8 +250,9 @@ def test_a_pattern_gives_labels_and_reports_what_it_does_not_match(tmp_path: Pat
         (None, "test"),
         ("cat", "train"),
     ]
-    assert "1 images have no label, for --label-pattern does not match: 'test/odd.png'" in notes_of(
-        images
+    assert (
+        "No label for 1 of 3 images, which --label-pattern does not match, the first 'test/odd.png'"
+        in notes_of(images)
     )
     assert "has no group" in refusal(tmp_path, label_pattern="cat")
     assert "is not a regular expression" in refusal(tmp_path, label_pattern="(")

@@ -334,7 +334,7 @@ def test_an_unknown_split_is_refused_with_its_line(tmp_path: Path) -> None:
 
 def test_a_row_without_a_path_is_refused_with_its_line(tmp_path: Path) -> None:
     file = table(plant(tmp_path, "a.jpg"), "label,path\ncat,a.jpg\ncat\n")
-    assert "line 3: expected the path of a picture in column 'path', found ''" in refusal(file)
+    assert "line 3: expected the path of an image in column 'path', found ''" in refusal(file)
 
 
 @pytest.mark.parametrize("rows", ["a.jpg,cat,\na.jpg,dog,", "a.jpg,,train\n./a.jpg,,test"])
