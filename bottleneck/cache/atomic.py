@@ -5,8 +5,10 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from bottleneck.errors import BottleneckError
 
@@ -48,6 +50,28 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
                 "kept. Make room, or choose another disk, and run the same command again to go on"
             ) from error
         raise
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read it; a named pipe in its place would keep the reader waiting.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is a pipe, a device, a socket or a folder.
+    """
+    # without waiting: a pipe opens only when somebody writes to it
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """Read all of a regular file, see `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
 
 
 @contextlib.contextmanager

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bottleneck.cache.atomic import write_atomically
+from bottleneck.cache.atomic import read_regular, write_atomically
 from bottleneck.cache.recipe import QUANTISED, refuse_newer
+from bottleneck.cache.schema import build, read_json
 from bottleneck.errors import BottleneckError
 
 # How names of graphs end.
@@ -129,10 +130,11 @@ def read_quantised(path: Path) -> Quantised:
     content = read_checked(path)
     try:
         with safe_open(path, "np") as file:
-            about = json.loads(file.metadata()[FORMAT])
-        refuse_newer(path, about.pop("version"), VERSION)
-        shape = tuple(about.pop("feature_shape"))
-        origin = Origin(**about)
+            about = read_json(file.metadata()[FORMAT])
+        refuse_newer(path, about, VERSION)
+        del about["version"]
+        shape = build(tuple[int, ...], about.pop("feature_shape", None), "feature_shape")
+        origin = build(Origin, about)
         tensors = load(content)
         graph, weights = (tensors[name].tobytes() for name in ("graph", "weights"))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -152,7 +154,7 @@ def read_checked(path: Path) -> bytes:
         It is not there, or not as it was written.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise BottleneckError(
             f"cannot read the quantised graph {path} ({error.strerror}), without which no more features like those "

@@ -3,11 +3,13 @@
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from bottleneck.cache.atomic import write_atomically
+from bottleneck.cache.atomic import read_regular, write_atomically
+from bottleneck.cache.schema import Check, FileName, between, build, read_json
 from bottleneck.errors import BottleneckError
 
 FILE_NAME = "recipe.json"
@@ -25,6 +27,21 @@ QUANTISED = "quantised"
 
 # the augmentation of recipes that have none
 PLAIN = "none"
+
+
+# Views of an image that can be told apart: their numbers are kept in 16 bits.
+MAX_VIEWS = 2**16
+
+# Pixels along a side. Eight times the largest input of any base in the registry, and a batch still fits into memory.
+_MAX_SIZE = 2**13
+
+
+# Bytes of the longest parts of an id, which is the name of a folder.
+_PART_BYTES = 100
+_IdPart = Annotated[
+    FileName,
+    Check(f"at most {_PART_BYTES} bytes", lambda text: len(os.fsencode(text)) <= _PART_BYTES),
+]
 
 
 class DamagedRecipeError(BottleneckError):
@@ -65,12 +82,12 @@ class Recipe:
     'inception_v3-mixed10-avg-299-augmented-be340100'
     """
 
-    base: str
-    tap: str
+    base: _IdPart
+    tap: _IdPart
     pool: Literal["avg", "max", "none"]
-    weights: str = dataclasses.field(compare=False)
+    weights: FileName = dataclasses.field(compare=False)
     weights_digest: str
-    image_size: int
+    image_size: Annotated[int, between(1, _MAX_SIZE)]
     fit: Literal["squash", "crop"]
     decoder: str
     precision: Precision = "float32"
@@ -110,13 +127,10 @@ class Recipe:
 
         Raises
         ------
-        BottleneckError
-            Fields are missing or unknown.
+        SchemaError
+            Fields are missing, unknown or of another type, or would lead out of the recipe's folder.
         """
-        try:
-            return cls(**fields)
-        except TypeError as error:
-            raise BottleneckError(f"not a recipe this version understands: {error}") from error
+        return build(cls, fields)
 
 
 @dataclass(frozen=True)
@@ -146,6 +160,19 @@ class RecipeFile:
         return self.recipe.kept(self.views)
 
 
+@dataclass(frozen=True)
+class _Content:
+    """The fields of ``recipe.json``."""
+
+    format: Literal["bottleneck-recipe"]
+    version: int
+    id: str
+    recipe: Recipe
+    weights_path: str
+    fingerprints: tuple[str, ...]
+    views: Annotated[int, between(0, MAX_VIEWS - 1)] = 0
+
+
 def write_recipe(folder: Path, entry: RecipeFile) -> None:
     """Write ``recipe.json`` into a recipe's folder."""
     content = {
@@ -172,16 +199,17 @@ def read_recipe(folder: Path) -> RecipeFile:
     """
     file = folder / FILE_NAME
     try:
-        content = json.loads(file.read_bytes())
-        refuse_newer(file, int(content["version"]), VERSION)
-        recipe = Recipe.from_dict(content["recipe"])
+        fields = read_json(read_regular(file))
+        refuse_newer(file, fields, VERSION)
+        content = build(_Content, fields)
+        recipe = content.recipe
         entry = RecipeFile(
             recipe,
-            weights_path(folder, recipe) or content["weights_path"],
-            tuple(content["fingerprints"]),
-            int(content.get("views", 0)),
+            weights_path(folder, recipe) or content.weights_path,
+            content.fingerprints,
+            content.views,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise DamagedRecipeError(
             f"{file} is damaged or missing ({error}); `bottleneck extract` with the options it was made with "
             f"writes it again"
@@ -206,14 +234,26 @@ def recipe_folders(cache: Path) -> list[Path]:
     return sorted((cache / "features").glob("*/"))
 
 
-def refuse_newer(file: Path, found: int, known: int) -> None:
+def refuse_newer(file: Path, found: Any, known: int) -> None:
     """Refuse a file written by a later version of the format.
+
+    Parameters
+    ----------
+    file : Path
+    found : int or dict
+        The version, or the object that has it as ``version``.
+    known : int
 
     Raises
     ------
     BottleneckError
         `found` is above `known`.
+    SchemaError
+        `found` is no version.
     """
+    if isinstance(found, dict):
+        found = found.get("version")
+    found = build(int, found, "version")
     if found > known:
         raise BottleneckError(
             f"{file} has format version {found} and this bottleneck reads up to {known}; "

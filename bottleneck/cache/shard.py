@@ -6,7 +6,6 @@ byte of it can change unnoticed, and reading it through costs less than reading 
 
 import hashlib
 import io
-import json
 import mmap
 import re
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from bottleneck.cache.atomic import write_atomically
 from bottleneck.cache.digests import Digests
 from bottleneck.cache.location import name_of
 from bottleneck.cache.recipe import Recipe, refuse_newer
+from bottleneck.cache.schema import build, read_json
 from bottleneck.errors import BottleneckError
 
 FORMAT = "bottleneck-shard"
@@ -32,9 +32,6 @@ VERSION = 1
 # and to keep the number of files small; small enough to be held in memory three times over while it
 # fills and is sealed.
 SHARD_BYTES = 16 * 2**20
-
-# Views of an image that can be told apart: their numbers are kept in 16 bits.
-MAX_VIEWS = 2**16
 
 # Pages are mapped all at once where the system can: one by one takes as long as to compare them.
 _MAPPED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
@@ -174,7 +171,7 @@ def read_shard(path: Path) -> Shard:
         features = file["features"]
         return Shard(
             path,
-            Recipe.from_dict(json.loads(file.attrs["recipe"])),
+            build(Recipe, read_json(file.attrs["recipe"])),
             Digests.from_ascii(file["digests"][:]),
             file["views"][:],
             Stored(path, features.dtype, features.shape, features.id.get_offset()),

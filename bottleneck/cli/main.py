@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from bottleneck.cli import terminal
-from bottleneck.errors import BottleneckError
+from bottleneck.errors import BottleneckError, one_line
 
 # Each is the function of that name in the module of that name, or the commands in its `app`. What the
 # list of them says of each stands here as well, so that to show it need not load them all: NumPy, h5py
@@ -110,29 +110,49 @@ def main() -> None:
     except BottleneckError as error:
         terminal.error(str(error))
         code = 1
-    except (typer.Abort, KeyboardInterrupt):
-        code = _INTERRUPTED
-    except BrokenPipeError:
-        # the reader of our output is gone; Python would complain when it flushes stdout at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+    except (typer.Abort, KeyboardInterrupt) as error:
+        # typer makes an Abort of an EOFError too, which is a damaged file and no interruption
+        cause = error.__cause__
+        code = _report_unexpected(cause) if isinstance(cause, EOFError) else _INTERRUPTED
+    except terminal.ClosedOutputError:
+        code = 0
     except Exception as error:
-        if terminal.signals:
-            # the interruption, as C code that was calling back into Python passed it on
-            code = _INTERRUPTED
-        elif terminal.debug:
-            traceback.print_exc()
-            code = 1
-        else:
-            said = " ".join(str(error).split())
-            terminal.error(
-                f"unexpected {type(error).__name__}: {said} (this is a bug in bottleneck; --debug shows where)"
-            )
-            code = 1
+        code = _report_unexpected(error)
+    if code != _INTERRUPTED and not _flush_output():
+        code = code or 1
     if code == _INTERRUPTED:
         terminal.say("Interrupted.")
         code = 128 + (terminal.signals or [signal.SIGINT])[-1]
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report_unexpected(error: BaseException) -> int:
+    """Report an exception nobody expected, and return the exit code."""
+    if terminal.signals:
+        # the interruption, as C code that was calling back into Python passed it on
+        return _INTERRUPTED
+    if terminal.debug:
+        traceback.print_exception(error)
+    else:
+        said = one_line(error)
+        terminal.error(
+            f"unexpected {type(error).__name__}: {said} (this is a bug in bottleneck; --debug shows where)"
+        )
+    return 1
+
+
+def _flush_output() -> bool:
+    """Write what stdout still buffers; return whether there was room for it."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try again at exit, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return True
+        terminal.error(f"cannot write to stdout: {error.strerror}; redirect it to another disk")
+        return False
+    return True
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

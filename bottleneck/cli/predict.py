@@ -1,6 +1,6 @@
 """`bottleneck predict`."""
 
-import sys
+import io
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +53,9 @@ def predict(
     if out is not None:
         predictions.write_csv(out)
     elif not json:
-        predictions.write_csv(sys.stdout)
+        table = io.StringIO()
+        predictions.write_csv(table)
+        terminal.result(table.getvalue(), end="")
     terminal.say(
         f"{len(predictions.paths) - failed:,} images predicted, {failed:,} failed"
         + (f"; written to {out}" if out else "")

@@ -7,6 +7,8 @@ from typing import Any
 import rich.console
 import typer
 
+from bottleneck.errors import BottleneckError
+
 console = rich.console.Console(stderr=True, highlight=False)
 
 # set by --debug: show tracebacks, and messages meant for us
@@ -32,14 +34,33 @@ def error(message: str) -> None:
     say(f"Error: {' '.join(message.splitlines())}", "bold red")
 
 
-def result(text: str) -> None:
-    """Print a result on stdout."""
-    typer.echo(text)
+class ClosedOutputError(Exception):
+    """The reader of stdout is gone, such as ``head`` after its last line. No OSError, for typer would catch it."""
+
+
+def result(text: str, end: str = "\n") -> None:
+    """Print a result on stdout.
+
+    Raises
+    ------
+    ClosedOutputError
+        Nobody reads it any more.
+    BottleneckError
+        There is no room for it.
+    """
+    try:
+        typer.echo(text + end, nl=False)
+    except BrokenPipeError as error:
+        raise ClosedOutputError from error
+    except OSError as error:
+        raise BottleneckError(
+            f"cannot write to stdout: {error.strerror}; redirect it to another disk"
+        ) from error
 
 
 def result_json(content: dict[str, Any]) -> None:
     """Print the one JSON object of ``--json`` on stdout."""
-    typer.echo(json.dumps(content))
+    result(json.dumps(content))
 
 
 class _Messages(logging.Handler):

@@ -8,8 +8,7 @@ from pathlib import Path
 from bottleneck.bases.base import Base
 from bottleneck.bases.network import POOLS, Pool
 from bottleneck.cache.quantised import SUFFIX, read_checked
-from bottleneck.cache.recipe import DTYPES, PLAIN, PRECISIONS, Dtype, Precision
-from bottleneck.cache.shard import MAX_VIEWS
+from bottleneck.cache.recipe import DTYPES, MAX_VIEWS, PLAIN, PRECISIONS, Dtype, Precision
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.engines.protocol import nncf_installed, openvino_installed
 from bottleneck.images.augment import Augmentation, parse_augmentation

@@ -1,22 +1,36 @@
-"""Checkpoint of a training, written atomically."""
+"""Checkpoint of a training: complete in a file, or absent.
+
+The file is a line with the SHA-256 of all that follows, and then a NumPy archive. A checkpoint of an earlier
+version has no such line and is still read, so that an upgrade loses no training: the checksums of its parts
+protect it as before, and the next epoch writes the line. An archive begins with other bytes than the line, so no
+damage to one makes it pass for the other.
+"""
 
 import dataclasses
+import hashlib
 import io
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.atomic import write_atomically
-from bottleneck.errors import BottleneckError
+from bottleneck.cache.atomic import read_regular, write_atomically
+from bottleneck.cache.schema import SchemaError, between, build, read_json
+from bottleneck.errors import BottleneckError, one_line
 from bottleneck.runs.metrics import Metrics
 
 FILE_NAME = "checkpoint.npz"
+
+_FORMAT = b"bottleneck-checkpoint 2 "
+_DIGITS = 64  # hexadecimal digits of a SHA-256
+_HEADER = len(_FORMAT) + _DIGITS + 1
+_MAX_COUNT = 2**31  # stages or epochs; more than anybody trains
+_ARCHIVE = b"PK\x03\x04"  # what a NumPy archive begins with
 
 Weights = list[NDArray[Any]]
 
@@ -84,6 +98,18 @@ class State:
         return min(epochs, key=lambda entry: entry.val.log_loss, default=None)
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What a checkpoint holds besides arrays."""
+
+    stage: Annotated[int, between(0, _MAX_COUNT)]
+    epoch: Annotated[int, between(0, _MAX_COUNT)]
+    stopped: str
+    start: Metrics | None
+    history: tuple[Epoch, ...]
+    same: dict[str, str]
+
+
 _ARRAYS = ("weights", "optimizer", "stage_best", "best")
 
 
@@ -111,8 +137,12 @@ def write_checkpoint(folder: Path, state: State) -> None:
         for number, values in enumerate(getattr(state, name))
     }
     content = io.BytesIO()
+    content.write(bytes(_HEADER))
     np.savez(content, known=np.array(json.dumps(known)), **arrays)
-    write_atomically(folder / FILE_NAME, content.getbuffer())
+    view = content.getbuffer()
+    digest = hashlib.sha256(view[_HEADER:]).hexdigest().encode()
+    view[:_HEADER] = _FORMAT + digest + b"\n"
+    write_atomically(folder / FILE_NAME, view)
 
 
 def read_checkpoint(folder: Path) -> State:
@@ -127,22 +157,34 @@ def read_checkpoint(folder: Path) -> State:
     if not file.exists():
         return State()
     try:
-        # a ZIP archive with checksums; nothing in it is unpickled
-        with np.load(file, allow_pickle=False) as content:
-            known = json.loads(str(content["known"]))
-            start = Metrics(**known.pop("start"))
-            history = [
-                Epoch(**(entry | {"val": Metrics(**entry["val"])}))
-                for entry in known.pop("history")
-            ]
-            same = known.pop("same")
-            kept = {name: list(_numbered(content, content.files, name)) for name in same.values()}
-            arrays = {name: kept[same[name]] for name in _ARRAYS}
-        return State(start=start, history=history, **(known | arrays))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        archive = _check_digest(read_regular(file))
+        # nothing in it is unpickled
+        with np.load(io.BytesIO(archive), allow_pickle=False) as content:
+            known = build(_Known, read_json(str(content["known"])))
+            kept = {
+                name: list(_numbered(content, content.files, name))
+                for name in set(known.same.values())
+            }
+            arrays = {name: kept[known.same[name]] for name in _ARRAYS}
+    # a NumPy archive may raise any of these, EOFError where it is empty
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise BottleneckError(
-            f"{file} is damaged ({error}); delete {folder} and run the same command again"
+            f"{file} is damaged ({one_line(error)}); delete {folder} and run the same command again"
         ) from error
+    return State(
+        known.stage, known.epoch, known.start, list(known.history), stopped=known.stopped, **arrays
+    )
+
+
+def _check_digest(content: bytes) -> memoryview:
+    """Compare the digest of a checkpoint with its bytes, and return the archive in it."""
+    if content.startswith(_ARCHIVE):  # of an earlier version
+        return memoryview(content)
+    archive = memoryview(content)[_HEADER:]
+    digest = hashlib.sha256(archive).hexdigest().encode()
+    if content[:_HEADER] != _FORMAT + digest + b"\n":
+        raise SchemaError("its SHA-256 is not the one in its first line")
+    return archive
 
 
 def _numbered(content: Any, names: Sequence[str], name: str) -> Iterator[NDArray[Any]]:

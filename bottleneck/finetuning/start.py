@@ -55,7 +55,7 @@ def load_start_head(
     # imported here: it loads scikit-learn, which --help does not need
     from bottleneck.heads.layers import as_layers
 
-    head, kind = find_head(run.head).load(folder), run.head
+    head, kind = find_head(run.head).load(folder, len(run.classes)), run.head
     layers = as_layers(head, features.shape)
     if layers is None:
         _log.warning(

@@ -51,16 +51,25 @@ class Head(Protocol):
         ...
 
 
+class LoadedHead(Head, Protocol):
+    """A classifier that states the shape of its features, as all heads of the registry do."""
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one image's features; heads on vectors flatten maps."""
+        ...
+
+
 class HeadModule(Protocol):
     """A module that implements heads, or an object in its place."""
 
     def fit(
         self, train: Sample, val: Sample, classes: int, seed: int, params: Mapping[str, Any], /
-    ) -> Head:
+    ) -> LoadedHead:
         """Fit on `train`; use `val` for every choice made during fitting."""
         ...
 
-    def load(self, folder: Path, /) -> Head:
+    def load(self, folder: Path, /) -> LoadedHead:
         """Read what `Head.save` wrote, without running code from it."""
         ...
 

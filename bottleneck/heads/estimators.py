@@ -66,6 +66,11 @@ class Fitted:
     pipeline: Any
     chosen: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Number of features, as a shape."""
+        return (int(self.pipeline.n_features_in_),)
+
     def predict_proba(self, X: NDArray[np.float32], /) -> NDArray[np.float32]:
         """Probabilities, shape (n, classes), of features; maps are flattened."""
         return np.asarray(self.pipeline.predict_proba(X.reshape(len(X), -1)), np.float32)
@@ -194,12 +199,21 @@ def load(folder: Path) -> Fitted:
         pipeline = skops.io.load(file, trusted=TRUSTED)
         if not isinstance(pipeline, Pipeline) or not is_classifier(pipeline):
             raise TypeError(f"it is {type(pipeline).__name__} and no pipeline that classifies")  # noqa: TRY301
+        _refuse_infinite(pipeline)
         return Fitted(pipeline)
     except Exception as error:  # zipfile, json and skops raise what they like on foreign files
         raise BottleneckError(
             f"{file} is not a head that can be trusted and read ({_line(error)}); "
             "fit it again with: bottleneck fit-head"
         ) from error
+
+
+def _refuse_infinite(pipeline: Pipeline) -> None:
+    for name, step in pipeline.steps:
+        for attribute, value in vars(step).items():
+            is_number = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+            if is_number and not np.isfinite(value).all():
+                raise ValueError(f"{attribute} of its {name} holds NaN or infinity")
 
 
 def find_classifier(head: str, path: str) -> Any:

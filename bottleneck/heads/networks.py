@@ -52,6 +52,11 @@ class Network:
     model: Any
     chosen: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one image's features."""
+        return tuple(self.model.input_shape[1:])
+
     def predict_proba(self, X: NDArray[np.float32], /) -> NDArray[np.float32]:
         """Probabilities, shape (n, classes), of features; maps are flattened, where vectors are taken."""
         shape = self.model.input_shape[1:]

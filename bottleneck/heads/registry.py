@@ -10,7 +10,8 @@ from typing import Any, cast
 import numpy as np
 
 from bottleneck.errors import BottleneckError
-from bottleneck.heads.contract import Estimator, Head, HeadModule, Sample
+from bottleneck.heads.contract import Estimator, HeadModule, LoadedHead, Sample
+from bottleneck.heads.loaded import check_loaded
 from bottleneck.heads.params import CLASS_WEIGHT, Param, complete, flag, positive, share, whole
 from bottleneck.heads.params import widths as layers
 
@@ -47,7 +48,7 @@ class HeadKind:
 
     def fit(
         self, train: Sample, val: Sample, classes: int, seed: int, params: Mapping[str, Any]
-    ) -> Head:
+    ) -> LoadedHead:
         """Fit on `train`; use `val` for every choice made during fitting.
 
         Parameters
@@ -69,15 +70,23 @@ class HeadKind:
         self.check_shape(train.X.shape[1:])
         return self._load_module().fit(train, val, classes, seed, params)
 
-    def load(self, folder: Path) -> Head:
+    def load(self, folder: Path, classes: int | None = None) -> LoadedHead:
         """Read what `Head.save` wrote, without running code from it.
+
+        Parameters
+        ----------
+        folder : Path
+        classes : int, optional
+            Number of classes of the run.
 
         Raises
         ------
         BottleneckError
-            If the file is missing, damaged, or of another kind of head.
+            If the file is missing, damaged, of another kind of head, or gives no probabilities of so many classes.
         """
-        return self._load_module().load(folder)
+        head = self._load_module().load(folder)
+        check_loaded(head, folder, classes)
+        return head
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise an error for features of a shape that the head cannot use.

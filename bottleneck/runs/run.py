@@ -7,12 +7,14 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from bottleneck.cache import atomic, mirror
+from bottleneck.cache.atomic import read_regular
 from bottleneck.cache.location import name_of
-from bottleneck.cache.recipe import Recipe, refuse_newer
-from bottleneck.errors import BottleneckError
+from bottleneck.cache.recipe import MAX_VIEWS, Recipe, refuse_newer
+from bottleneck.cache.schema import Check, FileName, SchemaError, between, build, read_json
+from bottleneck.errors import BottleneckError, one_line
 from bottleneck.remote import is_url
 from bottleneck.runs.metrics import Metrics
 
@@ -26,6 +28,7 @@ FORMAT = "bottleneck-run"
 VERSION = 1
 
 
+# What predicts: the head on its base's features, or the fine-tuned network.
 HEAD = "head"
 TUNED = "fine-tuned"
 
@@ -85,23 +88,15 @@ class Tuning:
     settings: dict[str, Any]
     head_metrics: dict[str, Metrics]
     tuned_metrics: dict[str, Metrics]
-    best: str
+    best: Annotated[str, Check(f"{HEAD!r} or {TUNED!r}", lambda best: best in (HEAD, TUNED))]
     stopped: str
 
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "Tuning":
-        """Rebuild it from its JSON object."""
-        stages = (
-            stage | {name: Metrics(**stage[name]) for name in ("before", "after")}
-            for stage in fields["stages"]
-        )
-        by_split = {
-            name: {split: Metrics(**values) for split, values in fields[name].items()}
-            for name in ("head_metrics", "tuned_metrics")
-        }
-        return cls(
-            **(fields | by_split | {"stages": tuple(TunedStage(**stage) for stage in stages)})
-        )
+
+_Views = Annotated[int, between(1, MAX_VIEWS)]
+_Classes = Annotated[
+    tuple[str, ...],
+    Check("two or more different names", lambda names: len(names) == len(set(names)) > 1),
+]
 
 
 @dataclass(frozen=True)
@@ -145,12 +140,12 @@ class Run:
         Where the base was fine-tuned: how, and whether it was worth it.
     """
 
-    recipes: tuple[Recipe, ...]
+    recipes: Annotated[tuple[Recipe, ...], Check("one recipe or more", bool)]
     weights_paths: tuple[str, ...]
-    train_views: int
-    predict_views: int
-    classes: tuple[str, ...]
-    head: str
+    train_views: _Views
+    predict_views: _Views
+    classes: _Classes
+    head: FileName
     params: dict[str, Any]
     seed: int
     split: str
@@ -194,21 +189,21 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
             "make one with: bottleneck fit-head CACHE --head NAME"
         )
     try:
-        content = json.loads(file.read_bytes())
-        refuse_newer(file, int(content.pop("version")), VERSION)
-        del content["format"]
-        content["recipes"] = tuple(map(Recipe.from_dict, content["recipes"]))
-        content["weights_paths"] = tuple(content["weights_paths"])
-        content["classes"] = tuple(content["classes"])
-        content["metrics"] = {
-            split: Metrics(**values) for split, values in content["metrics"].items()
-        }
-        tuning = content.pop("tuning", None)
-        return Run(**content, tuning=Tuning.from_dict(tuning) if tuning else None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        content = read_json(read_regular(file))
+        refuse_newer(file, content, VERSION)
+        if content.pop("format", None) != FORMAT:
+            raise SchemaError(f"format: expected {FORMAT!r}")
+        del content["version"]
+        run = build(Run, content)
+        if len(run.weights_paths) != len(run.recipes):
+            raise SchemaError(
+                f"weights_paths: expected {len(run.recipes)}, one for each recipe, found {len(run.weights_paths)}"
+            )
+    except (OSError, ValueError) as error:
         raise BottleneckError(
-            f"{file} is damaged ({error}); fit the head again with: bottleneck fit-head"
+            f"{file} is damaged ({one_line(error)}); fit the head again with: bottleneck fit-head"
         ) from error
+    return run
 
 
 def write_run(folder: Path, run: Run) -> None:

@@ -72,7 +72,7 @@ def build_run_graph(run: Run, folder: Path, weights: str | os.PathLike[str] | No
     size = shared_input(run).image_size
     if run.best == TUNED:
         return load_backbone(find_backbone(folder / MODEL, "none"), size)
-    head = find_head(run.head).load(folder)
+    head = find_head(run.head).load(folder, len(run.classes))
     if not has_layers(head):
         raise BottleneckError(
             f"head {run.head} cannot be part of a graph: expected a network or a linear model; fit another one with: "

@@ -27,6 +27,7 @@ from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.extraction.request import group_recipes, make_request, request_from_run
 from bottleneck.extraction.scan import scan
 from bottleneck.extraction.spec import FeatureSpec
+from bottleneck.heads.loaded import check_features
 from bottleneck.heads.probabilities import mean_probabilities
 from bottleneck.heads.registry import find_head
 from bottleneck.images.decode import MAX_PIXELS
@@ -234,7 +235,7 @@ def _by_head(
     execution: Execution,
 ) -> tuple[Listing, NDArray[np.float32]]:
     """Predict by the run's head; mark images that cannot be decoded as failed in the listing."""
-    head = find_head(known.head).load(run)
+    head = find_head(known.head).load(run, len(known.classes))
     for recipes, weights_path in group_recipes(known.recipes, known.weights_paths):
         views = known.predict_views - 1
         request = functools.partial(request_from_run, recipes, weights_path, weights, views)
@@ -249,6 +250,7 @@ def _by_head(
     features = locate(
         place, known.recipes, listing.ok, known.classes, range(known.predict_views)
     ).by_view(known.predict_views)
+    check_features(head, run, features[0].shape)
     return listing, mean_probabilities(head, features, len(known.classes))
 
 

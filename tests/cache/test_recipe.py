@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,35 @@ def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
 def test_a_damaged_recipe_is_refused_and_the_file_named(tmp_path: Path, damage: str) -> None:
     (tmp_path / "recipe.json").write_text(damage)
     with pytest.raises(DamagedRecipeError, match=r"recipe\.json is damaged or missing"):
+        read_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("views", 1e400),
+        ("views", 10**9),
+        ("recipe", "not an object"),
+        ("recipe", {}),
+        ("fingerprints", [1]),
+        ("weights_path", 3),
+        ("format", None),
+        ("surplus", 1),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_file(tmp_path: Path, field: str, value: object) -> None:
+    folder = tmp_path / RECIPE.id
+    folder.mkdir()
+    write_recipe(folder, RecipeFile(RECIPE, "random-0", ()))
+    content = json.loads((folder / "recipe.json").read_text()) | {field: value}
+    (folder / "recipe.json").write_text(json.dumps(content))
+    with pytest.raises(DamagedRecipeError, match=rf"recipe\.json is damaged .*{field}"):
+        read_recipe(folder)
+
+
+def test_a_pipe_in_place_of_a_recipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "recipe.json")
+    with pytest.raises(DamagedRecipeError, match="not a regular file"):
         read_recipe(tmp_path)
 
 

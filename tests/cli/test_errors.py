@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from bottleneck.cache.listing import VERSION
 from tests.commandline import Cli, one_line
+from tests.commandline import command as command_line
 
 QUICK = ("--weights", "random", "--image-size", "75")
 
@@ -158,6 +160,71 @@ def test_a_recipe_of_a_newer_format_is_refused_and_left_alone(place: Path, cli: 
     line = one_line(cli("extract", "images", "--cache", "cache", *QUICK, check=False, cwd=place))
     assert "format version 2" in line
     assert json.loads(file.read_text()) == content
+
+
+def test_a_forged_run_writes_nothing_outside_the_cache(place: Path, cli: Cli) -> None:
+    file = place / "run" / "run.json"
+    content = json.loads(file.read_text())
+    content["recipes"][0]["tap"] = "x/../../../../victim/pwn"
+    file.write_text(json.dumps(content))
+    (place / "victim").mkdir()
+    before = sorted(place.rglob("*"))
+    line = one_line(cli("predict", "run", "images", "--cache", "cache", check=False, cwd=place))
+    assert "recipes[0].tap" in line
+    assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", ["cache info cache", "cache info cache --json", "predict run images --cache cache"]
+)
+def test_a_full_disk_behind_stdout_is_said_in_one_line(place: Path, arguments: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            command_line(*arguments.split()),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=place,
+            check=False,
+        )
+    assert process.returncode == 1
+    assert "Error: cannot write to stdout: No space left on device" in process.stderr
+    assert "bug" not in process.stderr
+    assert "Traceback" not in process.stderr
+    assert "Exception ignored" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", ["cache info cache", "predict run images --cache cache", "bases list"]
+)
+def test_a_reader_that_has_enough_is_no_error(place: Path, arguments: str) -> None:
+    process = subprocess.Popen(
+        command_line(*arguments.split()),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=place,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(60) == 0
+    assert "Error" not in said
+    assert "BrokenPipe" not in said
+
+
+def test_an_end_of_file_is_no_interruption(place: Path, cli: Cli) -> None:
+    fault = "import socket\ndef end():\n    raise EOFError('no data')\nsocket.gethostname = end"
+    (place / "sitecustomize.py").write_text(fault)
+    process = cli(
+        *("extract", "images", "--cache", "cache", *QUICK),
+        check=False,
+        cwd=place,
+        env={"PYTHONPATH": str(place)},
+    )
+    assert "unexpected EOFError: no data" in one_line(process)
+    assert "Interrupted" not in process.stderr
 
 
 def test_a_bug_is_one_line_and_debug_shows_the_traceback(place: Path, cli: Cli) -> None:

@@ -42,6 +42,43 @@ def test_equal_arrays_are_written_once(tmp_path: Path) -> None:
     assert (tmp_path / FILE_NAME).stat().st_size < 9e6
 
 
+def test_an_empty_checkpoint_is_named_as_damaged(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).touch()
+    with pytest.raises(BottleneckError, match="is damaged"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_cut_anywhere_is_named_as_damaged(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, state())
+    content = (tmp_path / FILE_NAME).read_bytes()
+    for length in [*range(1, 120), *range(120, len(content), 40)]:
+        (tmp_path / FILE_NAME).write_bytes(content[:length])
+        with pytest.raises(BottleneckError, match="is damaged"):
+            read_checkpoint(tmp_path)
+
+
+def test_one_bit_changed_anywhere_is_found(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, state())
+    content = (tmp_path / FILE_NAME).read_bytes()
+    for offset in range(0, len(content), 3):
+        damaged = bytearray(content)
+        damaged[offset] ^= 1 << (offset % 8)
+        (tmp_path / FILE_NAME).write_bytes(damaged)
+        with pytest.raises(BottleneckError, match="is damaged"):
+            read_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, state())
+    file = tmp_path / FILE_NAME
+    file.write_bytes(
+        file.read_bytes().partition(b"\n")[2]
+    )  # without the digest, as it was written before
+    found = read_checkpoint(tmp_path)
+    assert found.history == state().history
+    assert all(map(np.array_equal, found.weights, state().weights))
+
+
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
 def test_a_flipped_byte_is_an_error(place: float, tmp_path: Path) -> None:
     large = state()
