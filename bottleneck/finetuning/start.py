@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from bottleneck.bases.backend import load_keras
 from bottleneck.cache.features import Located
 from bottleneck.finetuning.settings import Settings
-from bottleneck.heads.contract import Head
+from bottleneck.heads.contract import Head, LoadedHead
 from bottleneck.heads.data import LabelledFeatures, read_samples
 from bottleneck.heads.registry import complete_params, find_head
 from bottleneck.heads.split import Split
@@ -70,7 +70,7 @@ def load_start_head(
     return StartHead(head, kind, layers)
 
 
-def _fit_replacement(run: Run, features: Located, split: Split) -> Head:
+def _fit_replacement(run: Run, features: Located, split: Split) -> LoadedHead:
     kind = find_head(REPLACEMENT)
     with (
         tempfile.TemporaryDirectory(prefix="bottleneck-") as folder,

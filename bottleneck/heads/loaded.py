@@ -15,7 +15,7 @@ _MAX_FEATURES = 2**26
 _TOLERANCE = 1e-3
 
 
-def check_loaded(head: LoadedHead, folder: Path, classes: int | None) -> None:
+def check_loaded(head: LoadedHead, folder: Path, classes: int) -> None:
     """Check that a head gives probabilities of the run's classes: one prediction uses every part of it.
 
     Parameters
@@ -23,8 +23,8 @@ def check_loaded(head: LoadedHead, folder: Path, classes: int | None) -> None:
     head : Head
     folder : Path
         For errors.
-    classes : int or None
-        Number of classes of the run; None where any will do.
+    classes : int
+        Number of classes of the run.
 
     Raises
     ------
@@ -41,14 +41,14 @@ def check_loaded(head: LoadedHead, folder: Path, classes: int | None) -> None:
         )
 
 
-def _find_fault(head: LoadedHead, classes: int | None) -> str:
+def _find_fault(head: LoadedHead, classes: int) -> str:
     shape = head.feature_shape
     if not all(isinstance(side, int) and side > 0 for side in shape):
         return f"it takes features of shape {shape}"
     if np.prod(shape, dtype=float) > _MAX_FEATURES:
         return f"it takes {np.prod(shape, dtype=float):,.0f} features, expected {_MAX_FEATURES:,} or fewer"
     probabilities = head.predict_proba(np.zeros((1, *shape), np.float32))
-    if probabilities.shape != (1, probabilities.shape[-1] if classes is None else classes):
+    if probabilities.shape != (1, classes):
         return f"expected probabilities of {classes} classes, found shape {probabilities.shape[1:]}"
     if not (
         np.isfinite(probabilities).all()

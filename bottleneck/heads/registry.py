@@ -77,7 +77,7 @@ class HeadKind:
         ----------
         folder : Path
         classes : int, optional
-            Number of classes of the run.
+            Number of classes of the run. If given, one prediction is made to check the head.
 
         Raises
         ------
@@ -85,7 +85,8 @@ class HeadKind:
             If the file is missing, damaged, of another kind of head, or gives no probabilities of so many classes.
         """
         head = self._load_module().load(folder)
-        check_loaded(head, folder, classes)
+        if classes is not None:
+            check_loaded(head, folder, classes)
         return head
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
