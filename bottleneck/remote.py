@@ -6,14 +6,18 @@ a URL that holds none and of what a store calls its faults, never of an exceptio
 a signed request.
 """
 
+import asyncio
+import contextlib
 import hashlib
 import html
 import posixpath
 import random
 import re
 import secrets
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +34,11 @@ _FIRST_PAUSE = 0.4
 
 # gcsfs asks six times within half a minute by itself, and cannot be told not to; tries of ours would multiply them.
 _TRIES_OF_ITS_OWN = re.compile(r"\bgc?s://")
+
+# Seconds that a web server may take to accept a connection, and to go on with an answer: what s3fs allows a store.
+# aiohttp by itself waits 5 minutes for an answer, and begins again with each try.
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 15.0
 
 # Pictures asked for at once: each takes tens of milliseconds in which nobody works.
 REQUESTS = 16
@@ -48,6 +57,10 @@ _DATES = ("LastModified", "last_modified", "updated", "mtime", "modified", "Last
 # Such a version is kept where files have their time of modification. 60 bits are a time long past (before
 # 2007, in nanoseconds): what is that old is taken to have come to rest.
 _VERSION_BITS = 60
+
+# What an interrupted run was asking for is given up: requests that began under an earlier number.
+_generation = 0
+_LOOK_SECONDS = 0.1
 
 _Found = TypeVar("_Found")
 
@@ -80,6 +93,29 @@ class Object(NamedTuple):
     version: int
 
 
+def abandon_requests() -> None:
+    """Give up all requests of this process that are under way; each ends with a `RemoteError`."""
+    global _generation
+    _generation += 1
+    asyn = sys.modules.get("fsspec.asyn")
+    loop = asyn.loop[0] if asyn else None
+    if loop is not None:
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+
+
+@contextlib.contextmanager
+def request_threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Give threads to make requests with; an interruption does not wait for a store that does not answer."""
+    pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        abandon_requests()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def is_url(text: object) -> bool:
     """Whether a place is named by a URL rather than by a path.
 
@@ -97,7 +133,8 @@ def clean_url(url: str) -> str:
     Raises
     ------
     BottleneckError
-        It holds a password or a query, such as a signature: it would be written down in listings and runs.
+        It holds a user, a password or a query, such as a signature: it would be written down in listings and runs.
+        Or it names no bucket or host.
 
     Examples
     --------
@@ -107,10 +144,17 @@ def clean_url(url: str) -> str:
     for part in url.split("::"):
         scheme, _, rest = part.rpartition("://")
         host = rest.split("/", 1)[0]
-        if "@" in host and ":" in host.rpartition("@")[0]:
+        user = host.rpartition("@")[0]
+        # a web server's user may be a token; sftp:// and abfs:// name users and containers
+        if ":" in user or (user and scheme.lower() in ("http", "https")):
             raise BottleneckError(
-                f"a {scheme}:// URL with a password in it would be written down in listings and runs; give it without, "
-                "and the password in the environment (FSSPEC_…, see docs/scale.md)"
+                f"a {scheme}:// URL with a user or password in it would be written down in listings and runs; give it "
+                "without, and credentials in the environment (FSSPEC_…, see docs/scale.md)"
+            )
+        if not host and scheme.lower() in (*_ATOMIC, "http", "https"):
+            raise BottleneckError(
+                f"{part} names no {'host' if scheme.lower() in ('http', 'https') else 'bucket'}; expected "
+                f"{scheme}://NAME/FOLDER"
             )
         if "?" in rest or "#" in rest:
             raise BottleneckError(
@@ -170,6 +214,8 @@ class Remote:
         options = {"s3": {"config_kwargs": config}} if re.search(r"\bs3a?://", self.url) else {}
 
         def connect() -> tuple[Any, str]:
+            for scheme in re.findall(r"\b(https?)://", self.url):
+                options[scheme] = {"client_kwargs": _http_client(scheme)}
             files, path = url_to_fs(self.url, **options)
             if "s3" in files.protocol:
                 files.retries = 1
@@ -190,16 +236,22 @@ class Remote:
 
     def _patiently(self, ask: Callable[[], _Found], path: str = "") -> _Found:
         """Ask again, after pauses that grow, where a fault may pass."""
+        generation = _generation
         for attempt in range(1, self._tries + 1):
             try:
-                return ask()
+                found = ask()
             except (BottleneckError, ImportError):
                 raise
             except Exception as error:
+                self._refuse_abandoned(generation)
                 kind, reason = classify(error)
                 if kind == "passing" and attempt < self._tries:
                     # not all at once: those who failed together would fail together again
-                    time.sleep(_FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+                    seconds = _FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+                    until = time.monotonic() + seconds
+                    while (left := until - time.monotonic()) > 0:
+                        self._refuse_abandoned(generation)
+                        time.sleep(min(left, _LOOK_SECONDS))
                     continue
                 where = join_url(self.url, path) if path else self.url
                 if kind == "gone":
@@ -217,7 +269,14 @@ class Remote:
                     raise RemoteError(f"{where} cannot be used: {reason}", reason) from None
                 tried = f"{reason}, in each of {self._tries} tries" if self._tries > 1 else reason
                 raise RemoteError(f"{where} cannot be reached: {tried}", tried, kind) from None
+            else:
+                self._refuse_abandoned(generation)  # a request that is cancelled gives nothing
+                return found
         raise AssertionError("the last try returns or raises")
+
+    def _refuse_abandoned(self, generation: int) -> None:
+        if generation != _generation:
+            raise RemoteError(f"{self.url} is not read: interrupted", "interrupted") from None
 
     def find(self) -> dict[str, Object]:
         """List everything below, in one request for each 1,000 objects where the store is one of objects.
@@ -291,12 +350,14 @@ class Remote:
         """Tell what the store says of one object."""
         return _object(self._info(path))
 
-    def is_file(self) -> bool:
-        """Whether the URL itself names an object."""
+    def is_file(self, path: str = "") -> bool:
+        """Whether the URL, or a path below it, names an object rather than a folder."""
         try:
-            return bool(self._info("")["type"] == "file")
+            found = self._info(path)
         except GoneError:
             return False
+        # web servers redirect from a folder's name to its index
+        return bool(found["type"] == "file") and not str(found.get("url", "")).endswith("/")
 
     def _info(self, path: str) -> dict[str, Any]:
         files = self._opened[0]
@@ -408,6 +469,24 @@ def _configured(protocol: str, name: str) -> dict[str, Any]:
 
     found = conf.get(protocol, {}).get(name, {})
     return found if isinstance(found, dict) else {}
+
+
+def _http_client(scheme: str) -> dict[str, Any]:
+    """Configure aiohttp for a web server."""
+    from aiohttp import ClientTimeout
+
+    timeout = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
+    configured = _configured(scheme, "client_kwargs")
+    return {"timeout": timeout, "raise_for_status": _check_range, **configured}
+
+
+async def _check_range(response: Any) -> None:
+    """Refuse a range that is not the one that was asked for, before it is read."""
+    asked = re.match(r"bytes=(\d+)-", response.request_info.headers.get("Range", ""))
+    if response.status == 206 and asked:
+        found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+        if found is None or found[1] != asked[1]:
+            raise WrongAnswerError("the store sends another range of bytes than was asked for")
 
 
 def _object(info: dict[str, Any]) -> Object:

@@ -81,6 +81,8 @@ def classify(error: BaseException) -> Fault:
         return classify(cause)
     if isinstance(error, WrongAnswerError):
         return Fault("passing", str(error))
+    if isinstance(error, TimeoutError) and not _status(_chain(error))[0]:
+        return Fault("passing", "the store does not answer in time")
     chain = _chain(error)
     names = {type(each).__name__ for each in chain}
     for name in names & _REDIRECTS.keys():

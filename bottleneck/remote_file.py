@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from bottleneck.remote import GoneError, Object, Remote, RemoteError, join_url
+from bottleneck.remote import Object, Remote, RemoteError, join_url
 
 # Bytes of an object that are asked for at once where it is read as a file: long enough that the time to answer
 # does not count. Pictures in an archive are read in their order, so the next are in it too.
@@ -138,10 +138,7 @@ class RemoteFile:
 
     def is_file(self) -> bool:
         """Whether there is such an object."""
-        try:
-            return self.found is not None
-        except GoneError:
-            return False
+        return self.known is not None or self.remote.is_file(self.path)
 
     def open(self, mode: str = "rb", buffering: int = BLOCK) -> io.RawIOBase:
         """Open it for reading, so many bytes with each request."""

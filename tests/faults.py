@@ -82,6 +82,9 @@ def send_badly(
         status, content, headers = 302, b"", {"Location": target}
     if kind == "page":
         status, content, headers = 200, LOGIN_PAGE, {"Content-Type": "text/html"}
+    if kind == "stall" and request.command == "HEAD":
+        faults.stalled.set()
+        faults.ended.wait()
     if kind == "short":
         content = content[: len(content) // 2]
     sent = content[: len(content) // 2] if kind in ("cut", "stall") else content
@@ -159,6 +162,10 @@ class FaultServer:
             return
         names = self.links.get(path) or sorted(self._names(path))
         links = "".join(f'<a href="{name}">{name}</a>\n' for name in names)
+        if names and path and not kind and not request.path.endswith("/"):
+            where = {"Location": f"/{path}/"}
+            send_badly(request, self.faults, "", 301, where, b"")
+            return
         status = 200 if names else 404
         send_badly(
             request, self.faults, kind, status, {"Content-Type": "text/html"}, links.encode()

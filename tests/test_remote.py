@@ -8,6 +8,7 @@ from s3fs import S3FileSystem
 
 from bottleneck import remote
 from bottleneck.errors import BottleneckError
+from bottleneck.images.place import open_place
 from bottleneck.images.source import read_source
 from bottleneck.remote import GoneError, Remote, RemoteError, clean_url
 from tests.store import KEY, SECRET, Store, running_store
@@ -99,12 +100,31 @@ def test_the_version_of_an_object_follows_its_content_and_lies_in_the_past(store
         f"https://host/photos?X-Amz-Signature={SECRET}",
         f"zip://::https://host/photos.zip?sig={SECRET}",
         f"https://host/photos#{SECRET}",
+        f"https://{SECRET}@host/photos",
+        f"zip://::HTTP://{SECRET}@host/photos.zip",
     ],
 )
 def test_a_url_with_a_secret_in_it_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(BottleneckError, match="would be written down") as raised:
         clean_url(url)
     assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3:///photos", "gs://", "https://", "https:///photos"])
+def test_a_url_that_names_no_bucket_or_host_is_refused(url: str) -> None:
+    with pytest.raises(BottleneckError, match=r"names no (bucket|host); expected .*://NAME/FOLDER"):
+        read_source(url)
+
+
+@pytest.mark.parametrize("name", ["x.zip", "set.tar"])
+def test_a_folder_named_like_an_archive_is_a_folder(store: Store, name: str) -> None:
+    store.put(f"{store.url}/{name}/cat/1.jpg", b"content")
+    source = read_source(f"{store.url}/{name}")
+    assert [file.path for file in source.files] == ["cat/1.jpg"]
+    above = read_source(store.url)
+    assert [file.path for file in above.files] == [f"{name}/cat/1.jpg"]
+    assert open_place(above.root).read(f"{name}/cat/1.jpg") == b"content"
+    assert open_place(above.root).stamp(f"{name}/cat/1.jpg")[0] == 7
 
 
 def test_a_file_outside_object_stores_appears_whole(tmp_path) -> None:

@@ -1,17 +1,24 @@
 """Images on a server that misbehaves: what is read is the image, or there is an error."""
 
 import re
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bottleneck import remote
 from bottleneck.cache.store import FeatureCache
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.extract import extract
+from bottleneck.images.place import open_place
+from bottleneck.images.ppm import as_ppm
 from bottleneck.images.source import read_source
 from bottleneck.remote import Remote, RemoteError
+from tests.commandline import command
 from tests.faults import FaultServer, running_fault_server
 from tests.images.containers import packing
 from tests.store import Store
@@ -138,3 +145,91 @@ def test_a_range_that_comes_short_is_asked_for_again(store: Store, fault: str) -
     store.put(f"{store.url}/a.bin", bytes(range(100)))
     store.faults.append(["GET .*a.bin", fault, 2])
     assert Remote(store.url).read("a.bin", 10, 50) == bytes(range(10, 50))
+
+
+def test_a_range_from_another_place_is_asked_for_again(web: FaultServer) -> None:
+    web.files["a.bin"] = bytes(range(100))
+    web.faults.add("GET /a.bin", "shift", 2)
+    assert Remote(web.url).read("a.bin", 10, 50) == bytes(range(10, 50))
+
+
+def test_a_folder_of_a_web_server_named_like_an_archive_is_a_folder(web: FaultServer) -> None:
+    web.files["photos/x.zip/cat/1.jpg"] = b"content"
+    source = read_source(f"{web.url}/photos")
+    assert open_place(source.root).read("x.zip/cat/1.jpg") == b"content"
+    assert read_source(f"{web.url}/photos/x.zip").classes == ("cat",)
+
+
+# --- a store that is gone
+
+
+@pytest.mark.parametrize("fault", ["reset", "503", "401", "page"])
+def test_a_store_that_is_gone_stops_the_run_and_what_is_sealed_is_kept(
+    web: FaultServer, tmp_path: Path, fault: str
+) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(200):
+        web.files[f"many/{number:03}.ppm"] = as_ppm(rng.integers(0, 256, (32, 32, 3), np.uint8))
+    web.faults.add("GET /many/1[2-9]", fault)
+    source, cache = f"{web.url}/many", tmp_path / "cache"
+    with pytest.raises(BottleneckError, match="stopped, for 32 images in a row could not be read"):
+        extract(source, cache, **SMALL)
+    web.faults.rules.clear()
+    report = extract(source, cache, **SMALL)
+    assert (report.computed + report.reused, report.failed) == (200, 0)
+    assert report.reused >= 64  # all but the batches that were under way
+
+
+@pytest.mark.parametrize("fault", ["403", "401", "503"])
+def test_where_no_image_can_be_read_the_run_fails_and_the_listing_stays(
+    web: FaultServer, images: dict[str, bytes], tmp_path: Path, fault: str
+) -> None:
+    web.files |= images
+    source, cache = f"{web.url}/pets", tmp_path / "cache"
+    extract(source, cache, **SMALL)
+    before = (cache / "listing.h5").read_bytes()
+    web.faults.add("(GET|HEAD) .*ppm", fault)
+    with pytest.raises(BottleneckError, match=f"none of the 10 images .* answers {fault}"):
+        extract(source, cache, **SMALL)
+    assert (cache / "listing.h5").read_bytes() == before
+
+
+# --- a store that stalls
+
+
+def test_a_body_that_stalls_is_given_up_and_asked_for_again(
+    web: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_READ_SECONDS", 0.3)
+    web.files["a.bin"] = bytes(range(100))
+    web.faults.add("GET /a.bin", "stall", 1)
+    assert Remote(web.url).read("a.bin") == bytes(range(100))
+    web.faults.add("GET /a.bin", "stall")
+    with pytest.raises(RemoteError, match="does not answer in time"):
+        Remote(web.url).read("a.bin")
+
+
+@pytest.mark.parametrize(
+    ("number", "stalls"),
+    [
+        (signal.SIGTERM, "GET .*ppm"),
+        (signal.SIGINT, "HEAD .*ppm"),
+        (signal.SIGTERM, "GET /pets/?$"),
+    ],
+)
+def test_a_signal_ends_a_run_that_waits_for_a_store(
+    web: FaultServer, images: dict[str, bytes], tmp_path: Path, number: int, stalls: str
+) -> None:
+    web.files |= images
+    web.faults.add(stalls, "stall")
+    options = ("--base", "mobilenet_0.25", "--weights", "random", "--image-size", "32")
+    line = command("extract", f"{web.url}/pets", "--cache", tmp_path / "cache", *options)
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+        assert web.faults.stalled.wait(60)
+        time.sleep(0.3)
+        began = time.monotonic()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said
+    # 2 s on a machine with nothing else to do; the store itself is given up after 75
+    assert time.monotonic() - began < 20

@@ -17,7 +17,6 @@ import shutil
 import socket
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -40,7 +39,15 @@ from bottleneck.cache.shard import (
     shard_paths,
 )
 from bottleneck.errors import BottleneckError
-from bottleneck.remote import GoneError, Object, Remote, RemoteError, clean_url, is_url
+from bottleneck.remote import (
+    GoneError,
+    Object,
+    Remote,
+    RemoteError,
+    clean_url,
+    is_url,
+    request_threads,
+)
 from bottleneck.remote_file import RemoteFile
 
 _log = logging.getLogger("bottleneck")
@@ -170,7 +177,7 @@ def fetch_shards(folder: Path) -> None:
         FileLock(
             folder / _FETCHING
         ),  # of two processes the second finds what the first has fetched
-        ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="fetch") as threads,
+        request_threads(_TRANSFERS, "fetch") as threads,
     ):
         remote = Remote(state.url)
         list(threads.map(lambda path: _fetch(remote, path, state.objects[path], cache), absent))
@@ -258,7 +265,7 @@ def absent_keys(folder: Path) -> Iterator[tuple[str, Digests, NDArray[np.uint16]
         write_atomically(kept, content.getbuffer())
         return name, digests, views
 
-    with ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="keys") as threads:
+    with request_threads(_TRANSFERS, "keys") as threads:
         yield from filter(None, threads.map(read, _absent(state, folder)))
 
 
@@ -448,7 +455,7 @@ def _upload(cache: Path, state: State, paths: list[str]) -> None:
         remote.upload(cache / path, path)
         note_sent(cache, {path: remote.look(path)}, {path: found} if found else {})
 
-    with ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="send") as threads:
+    with request_threads(_TRANSFERS, "send") as threads:
         list(threads.map(upload, paths))
 
 
@@ -485,7 +492,7 @@ def send_shards(folder: Path, url: str) -> dict[str, Object]:
         remote.upload(file, path)
         return path, remote.look(path)
 
-    with ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="send") as threads:
+    with request_threads(_TRANSFERS, "send") as threads:
         return dict(threads.map(send, folder.glob("features/*/shard-*.h5")))
 
 

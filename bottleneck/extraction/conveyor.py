@@ -36,7 +36,7 @@ from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.images.augment import make_view, parse_augmentation
 from bottleneck.images.decode import MAX_PIXELS, UnreadableImageError, decode, pixel_limit
 from bottleneck.images.place import Place, open_place
-from bottleneck.remote import REQUESTS
+from bottleneck.remote import REQUESTS, request_threads
 
 # Seconds after which a shard is sealed even if it is small: what a crash can cost.
 SEAL_SECONDS = 60.0
@@ -132,19 +132,15 @@ def run_task(
     """
     # What hides the latency of an object store hides that of a slow disk. Where nothing holds reading up, few
     # of these threads are ever at work.
-    readers = ThreadPoolExecutor(max(settings.workers, REQUESTS), thread_name_prefix="read")
-    with pixel_limit():
-        try:
-            views = _views_ahead(readers, task, open_place(root), targets, settings, tally, done)
-            first = next(views, None)
-            if first is not None:
-                engine = start()
-                sealer = Sealer(features, targets, engine.taps, settings.seal_seconds, tally)
-                with contextlib.closing(sealer):
-                    whole = itertools.chain([first], views)
-                    _run_batches(whole, engine, sealer, tally, done)
-        finally:
-            readers.shutdown(cancel_futures=True)
+    with pixel_limit(), request_threads(max(settings.workers, REQUESTS), "read") as readers:
+        views = _views_ahead(readers, task, open_place(root), targets, settings, tally, done)
+        first = next(views, None)
+        if first is not None:
+            engine = start()
+            sealer = Sealer(features, targets, engine.taps, settings.seal_seconds, tally)
+            with contextlib.closing(sealer):
+                whole = itertools.chain([first], views)
+                _run_batches(whole, engine, sealer, tally, done)
 
 
 _Square = NDArray[np.uint8]

@@ -30,7 +30,7 @@ from bottleneck.extraction.missing import CachedFeatures
 from bottleneck.extraction.progress import Progress, no_progress
 from bottleneck.extraction.report import ExtractReport, Stages
 from bottleneck.extraction.request import make_request
-from bottleneck.extraction.scan import hash_unread, recall
+from bottleneck.extraction.scan import hash_unread, recall, refuse_nothing_read
 from bottleneck.extraction.spec import FeatureSpec
 from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.images.decode import MAX_PIXELS, Fit
@@ -229,6 +229,7 @@ def extract(
                 statistics.computed,
             )
             raise
+        refuse_nothing_read(ensured.listing)
         # The listing comes last: where there is one, an extraction has come to its end
         if ensured.listing != known:
             write_listing(place, ensured.listing)

@@ -1,22 +1,22 @@
 """Which bytes the images hold: remembered where they cannot have changed, read where they may have."""
 
-import contextlib
 import hashlib
 import itertools
 import operator
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.listing import Listing
 from bottleneck.cache.rows import FAILED, OK, UNREAD, Row, Rows
+from bottleneck.errors import BottleneckError
 from bottleneck.extraction.progress import Progress
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.place import Place, Stamp, open_place
 from bottleneck.images.source import ImageFile, ImageSet
+from bottleneck.remote import is_url, request_threads
 
 # A file changed twice within one tick of the file system's clock looks unchanged after the second
 # time. Ticks last up to 10 ms on Linux; a file modified this shortly before it was read is read again.
@@ -76,7 +76,7 @@ def hash_unread(listing: Listing, *, workers: int, progress: Progress) -> Listin
 
     def whole() -> Iterator[Row]:
         done = 0
-        with _threads(workers) as pool:
+        with request_threads(workers, "scan") as pool:
             for rows in pool.map(read, parts):
                 yield from rows
                 done += len(rows)
@@ -133,7 +133,7 @@ def recall(
         nonlocal done
         others = np.flatnonzero(~same)
         parts = [others[n : n + _AT_ONCE] for n in range(0, len(others), _AT_ONCE)]
-        with _threads(workers) as pool:
+        with request_threads(workers, "scan") as pool:
             for rows in pool.map(look, parts):
                 yield from rows
                 done += len(rows)
@@ -144,15 +144,6 @@ def recall(
     order[np.flatnonzero(~same)] = np.arange(done, len(at))
     found = Rows.join([before.take(at[same]), Rows.of(looked())]).take(order)
     return Listing(images.root, found)
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(count, thread_name_prefix="scan")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 # Of many pictures few change as a rule, so they are compared by whole columns: one by one takes several times as
@@ -253,6 +244,25 @@ def _read(place: Place, row: Row) -> Row:
 def unreadable(row: Row, reason: str) -> Row:
     """Mark a row as failed of whose bytes nothing is known: they are read again next time."""
     return row._replace(digest="", status=FAILED, reason=reason, size=-1, mtime_ns=-1)
+
+
+def refuse_nothing_read(listing: Listing) -> None:
+    """Refuse a listing behind a URL of which not one image could be read.
+
+    Raises
+    ------
+    BottleneckError
+        It is one: its store is at fault and not its images.
+    """
+    rows = listing.rows
+    if not len(rows) or rows.digests.present.any():
+        return
+    if is_url(listing.root) or is_url(rows[0].path):
+        reason = max(reasons := rows.column("reason"), key=reasons.count)
+        raise BottleneckError(
+            f"none of the {len(rows):,} images in {listing.root} could be read: {reason}; the cache's listing is "
+            "left as it was"
+        )
 
 
 def digest_of(data: bytes) -> str:

@@ -1,16 +1,57 @@
 """Pictures behind a URL: an object store, a web server, an archive that lies there."""
 
+import re
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from bottleneck.errors import BottleneckError
 from bottleneck.images.containers.container import find_member, open_container
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.place import Stamp
-from bottleneck.remote import REQUESTS, GoneError, Remote, RemoteError, is_url
+from bottleneck.remote import REQUESTS, GoneError, Remote, RemoteError, is_url, request_threads
 from bottleneck.remote_file import RemoteFile
+
+# Images in a row that fail for one cause before a run stops: twice as many as are read at once, so that a moment in
+# which every request fails does not stop it. Each has been tried several times by then.
+MOST_FAILURES = 2 * REQUESTS
+
+
+class _Streak:
+    """Count images in a row that fail for one cause of their store's, over all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cause, self._failures = "", 0
+
+    def end(self) -> None:
+        """Note an image that was read."""
+        self._failures = 0
+
+    def count(self, error: RemoteError) -> None:
+        """Note a failure.
+
+        Raises
+        ------
+        BottleneckError
+            There are too many in a row.
+        """
+        if error.kind not in ("passing", "credentials"):
+            return
+        cause = re.sub(r"[\d,]+ bytes", "bytes", error.reason)
+        with self._lock:
+            self._failures = self._failures + 1 if cause == self._cause else 1
+            self._cause = cause
+            if self._failures < MOST_FAILURES:
+                return
+            self._failures = 0
+        raise BottleneckError(
+            f"stopped, for {MOST_FAILURES} images in a row could not be read: {error.reason}. What was computed is "
+            "kept. When the store can be reached, run the same command again"
+        ) from None
+
+
+_streak = _Streak()
 
 
 @dataclass(frozen=True)
@@ -40,11 +81,14 @@ class RemoteFolder:
                     container = open_container(inner[0])
                 return container.read(inner[1])
             place, name = self.where(path)
-            return place.read(name, size=size)
+            data = place.read(name, size=size)
         except RemoteError as error:
+            _streak.count(error)
             raise UnreadableImageError(error.reason) from error
         except BottleneckError as error:
             raise UnreadableImageError(str(error)) from error
+        _streak.end()
+        return data
 
     def _inner(self, path: str) -> tuple[RemoteFile, str] | None:
         """Tell which container a path leads into, if one lies there, and to which of its members."""
@@ -65,9 +109,12 @@ class RemoteFolder:
             if inner is not None:
                 return inner[0].found
             place, name = self.where(path)
-            return place.look(name)
+            found = place.look(name)
         except RemoteError as error:
+            _streak.count(error)
             raise UnreadableImageError(error.reason) from error
+        _streak.end()
+        return found
 
 
 def look_at(root: str, paths: Sequence[str]) -> dict[str, Stamp | None]:
@@ -92,5 +139,5 @@ def look_at(root: str, paths: Sequence[str]) -> dict[str, Stamp | None]:
         except GoneError:
             return None
 
-    with ThreadPoolExecutor(REQUESTS) as threads:
+    with request_threads(REQUESTS, "look") as threads:
         return dict(zip(paths, threads.map(look, paths), strict=True))
