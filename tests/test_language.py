@@ -39,15 +39,12 @@ BANNED = {
 # Rooms and documents that still have some of these phrases. Remove a line when it is clean.
 TO_DO = (
     "bottleneck/cache",
-    "bottleneck/cli/fit_head.py",
     "bottleneck/cli/options.py",
     "bottleneck/extraction",
-    "bottleneck/heads",
     "bottleneck/images",
     "bottleneck/remote",
     "bottleneck/runs",
     "docs/cache-format.md",
-    "docs/heads.md",
     "docs/images.md",
     "docs/scale.md",
 )

@@ -18,7 +18,7 @@ from bottleneck.runs.metrics import Metrics
 _HEADS = "; ".join(f"{kind.name}: {kind.summary}" for kind in HEADS.values())
 
 _search = partial(typer.Option, rich_help_panel="Search and cross-validation")
-_shape = partial(typer.Option, rich_help_panel="Parameters that have options of their own")
+_shape = partial(typer.Option, rich_help_panel="Options for single parameters")
 
 
 def fit_head(
@@ -26,35 +26,35 @@ def fit_head(
     head: Annotated[
         str,
         typer.Option(
-            help=f"What to fit. {_HEADS}. Or a scikit-learn classifier by its dotted path."
+            help=f"Head to fit. {_HEADS}. Or the dotted path of a scikit-learn classifier."
         ),
     ],
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            help="Id of a recipe, or a part of it such as its tap; repeated, features are put side by side.",
+            help="Id of a recipe, or a part of it such as its tap. If repeated, features are concatenated.",
             show_default="the only one",
         ),
     ] = None,
     train_views: Annotated[
         int | None,
-        typer.Option(min=1, help="Views of each image to fit on.", show_default="all there are"),
+        typer.Option(min=1, help="Number of views of each image to fit on.", show_default="all"),
     ] = None,
     predict_views: Annotated[
-        int, typer.Option(min=1, help="Views of each image to average over in predictions.")
+        int, typer.Option(min=1, help="Number of views of each image to average predictions over.")
     ] = 1,
     out: Annotated[
         str | None,
         typer.Option(
-            help="The run's folder or URL, which must not exist.", show_default="runs/CACHE-HEAD"
+            help="Folder or URL of the run, which must not exist.", show_default="runs/CACHE-HEAD"
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the split, if one is made, and of the head.")
+        int, typer.Option(min=0, help="Random seed for the split (if one is created) and the head.")
     ] = 0,
     param: Annotated[
         list[str] | None,
-        typer.Option(metavar="K=V", help="A parameter of the head; may be repeated."),
+        typer.Option(metavar="K=V", help="Parameter of the head; may be repeated."),
     ] = None,
     hidden: Annotated[
         list[int] | None, _shape(min=1, help="Width of a hidden layer; may be repeated.")
@@ -62,32 +62,39 @@ def fit_head(
     filters: Annotated[
         list[int] | None, _shape(min=1, help="Filters of a convolution; may be repeated.")
     ] = None,
-    kernel: Annotated[int | None, _shape(min=1, help="Side of the convolutions.")] = None,
+    kernel: Annotated[int | None, _shape(min=1, help="Kernel size of the convolutions.")] = None,
     dropout: Annotated[
-        float | None, _shape(min=0, help="Share of a hidden layer left out in training.")
+        float | None, _shape(min=0, help="Dropout rate after each hidden layer.")
     ] = None,
     class_weight: Annotated[
-        str | None, _shape(help="balanced: all classes count the same, however rare.")
+        str | None, _shape(help="balanced: weight all classes equally, however rare.")
     ] = None,
     search: Annotated[
-        bool, _search("--search", help="Try values that suit the head, and take the best.")
+        bool, _search("--search", help="Try the default grid of the head, and use the best values.")
     ] = False,
     grid: Annotated[
         Path | None,
-        _search(help="Try those of a JSON file: an object with a list for each parameter."),
+        _search(
+            help="Try the grid of a JSON file: an object with a list of values for each parameter."
+        ),
     ] = None,
     cv: Annotated[
-        int, _search(min=0, help="Judge in so many folds of train and val.", show_default="on val")
+        int,
+        _search(
+            min=0,
+            help="Number of cross-validation folds of train and val.",
+            show_default="score on val",
+        ),
     ] = 0,
     jobs: Annotated[
-        int | None, _search(min=1, help="Processes at work.", show_default="as many as cores")
+        int | None, _search(min=1, help="Number of processes.", show_default="one per core")
     ] = None,
     cluster: options.Cluster = None,
     memory: options.Memory = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Fit a head on cached features and leave a run behind."""
+    """Fit a head on cached features and write a run."""
     short = {
         "hidden": hidden or None,
         "filters": filters or None,
@@ -117,14 +124,14 @@ def fit_head(
         terminal.result(metrics_table({fitted.name: fitted.run.metrics}))
         if fitted.run.trials:
             terminal.say(
-                f"Tried {fitted.run.trials} choices of parameters on {fitted.run.chosen_on}; "
-                f"all of them are in {fitted.path / TRIALS}"
+                f"Tried {fitted.run.trials} combinations of parameters on {fitted.run.chosen_on}; "
+                f"see {fitted.path / TRIALS}"
             )
         terminal.say(f"Next: bottleneck predict {fitted.name} IMAGES --out predictions.csv")
 
 
 def metrics_table(measured: Mapping[str, Mapping[str, Metrics]]) -> str:
-    """Lay out metrics, by what they are of and by split."""
+    """Format metrics as a table, by run and by split."""
     lines = [
         f"{'run':<32} {'split':<6} {'images':>7} {'accuracy':>9} {'balanced':>9} {'macro F1':>9} {'log loss':>9}"
     ]

@@ -20,7 +20,7 @@ from bottleneck.errors import BottleneckError, one_line
 # and scikit-learn take a second.
 COMMANDS = {
     "extract": "Run a frozen base over an image set and keep its features, computing only what is missing.",
-    "fit-head": "Fit a head on cached features and leave a run behind.",
+    "fit-head": "Fit a head on cached features and write a run.",
     "advise": "Say what to try next: which tap, a head alone or fine-tuning, and on what evidence.",
     "compare": "Fit heads on cached features and compare them on the same images.",
     "finetune": "Train the head of a run and the upper layers of its base.",

@@ -1,4 +1,4 @@
-"""Training in epochs that ends where the validation loss has stopped falling."""
+"""Training in epochs, with early stopping on the validation loss."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
@@ -22,27 +22,27 @@ def train_epochs(
     loss: Callable[[], float],
     keep: Callable[[], object],
 ) -> dict[str, Any]:
-    """Train until the validation loss has not fallen for some epochs (Prechelt 1998, Early Stopping).
+    """Train with early stopping on the validation loss (Prechelt 1998, Early Stopping).
 
     Parameters
     ----------
     count, batch_size : int
-        Rows there are, and rows in a batch.
+        Number of rows, and rows per batch.
     params : dict
-        At most so many ``epochs``, and ``patience``, in epochs.
+        ``epochs``: maximum number; ``patience``: number of epochs without improvement before stopping.
     seed : int
-        Of the order of the rows, another in each epoch.
+        Random seed for the order of the rows, which changes every epoch.
     step : callable
-        Learns from a batch, given as numbers of rows.
+        Trains on a batch, given as row numbers.
     loss : callable
-        Gives the validation loss.
+        Returns the validation loss.
     keep : callable
-        Called after each epoch that is the best so far, to keep what was learnt.
+        Called after each epoch that is the best so far, to save the weights.
 
     Returns
     -------
     dict
-        ``epochs``, the best, and its ``val_log_loss``.
+        ``epochs``: the best epoch; ``val_log_loss``: its loss.
     """
     rng = np.random.default_rng(seed)
     best_epoch, best_loss = 0, np.inf
@@ -50,7 +50,7 @@ def train_epochs(
         for rows in _batches(rng.permutation(count), batch_size):
             step(rows)
         now = loss()
-        # the first is kept even where it is no number, so that there is one
+        # the first epoch is kept even if its loss is NaN
         if best_epoch == 0 or now < best_loss:
             best_epoch, best_loss = epoch, now
             keep()
@@ -65,16 +65,16 @@ def _batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]
 
 
 def steps(count: int, batch_size: int) -> int:
-    """Count the batches of an epoch."""
+    """Number of batches per epoch."""
     return -(-count // batch_size)
 
 
 def class_weights(
     y: NDArray[np.int64], classes: int, how: Literal["balanced"] | None
 ) -> NDArray[np.float32]:
-    """Weigh classes equally, or so that all count the same however often they occur.
+    """Compute class weights: all 1, or balanced by the frequency of the classes.
 
-    The mean weight over `y` is 1, as scikit-learn has it (King and Zeng 2001, Logistic Regression in
+    The mean weight over `y` is 1, as in scikit-learn (King and Zeng 2001, Logistic Regression in
     Rare Events Data).
 
     Examples
@@ -88,18 +88,18 @@ def class_weights(
 
 
 class Scores(NamedTuple):
-    """How well probabilities agree with labels, each image weighted by its class."""
+    """Log loss and accuracy, each image weighted by its class."""
 
     log_loss: float
     accuracy: float
 
 
 def validate(proba: Proba, sample: Sample, weights: NDArray[np.float32]) -> Scores:
-    """Mean of −ln p(right class), in nats, and share of images whose most probable class is right."""
+    """Compute the log loss (in nats) and the accuracy."""
     losses, right = np.empty(len(sample.y)), np.empty(len(sample.y))
     for part in slices(len(sample.y), sample.X.shape[1:]):
         p, y = proba(sample.X[part]), sample.y[part]
-        # the least positive float32, so that a probability of 0 costs much and not everything
+        # the smallest positive float32, so that a probability of 0 has a finite loss
         losses[part] = -np.log(np.maximum(p[np.arange(len(y)), y], np.finfo(np.float32).tiny))
         right[part] = p.argmax(axis=1) == y
     return Scores(*(float(np.average(of, weights=weights[sample.y])) for of in (losses, right)))

@@ -1,4 +1,4 @@
-"""Heads that are scikit-learn classifiers, with what scales their features."""
+"""Heads that are scikit-learn classifiers, with the scaling of their features."""
 
 import inspect
 import json
@@ -23,7 +23,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from bottleneck.errors import BottleneckError
 from bottleneck.heads.contract import Estimator, Sample
-from bottleneck.heads.params import read_value, refuse_unknown
+from bottleneck.heads.params import check_name, read_value
 from bottleneck.heads.scaling import scale_in_place
 
 _log = logging.getLogger("bottleneck")
@@ -36,8 +36,8 @@ SCALERS: dict[str, tuple[type[Any], ...]] = {
     "none": (),
 }
 
-# What scikit-learn's classifiers consist of besides numbers, text and other estimators, which skops
-# itself knows as harmless. Whatever else is in a file is refused unread.
+# Types in scikit-learn's classifiers besides those that skops trusts by itself (numbers, text, other
+# estimators). A file with any other type is refused before it is loaded.
 TRUSTED = [
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._TemperatureScaling",
@@ -54,13 +54,13 @@ TRUSTED = [
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted scikit-learn pipeline: what scales features, and the classifier.
+    """A fitted scikit-learn pipeline: scalers and the classifier.
 
     Attributes
     ----------
     pipeline : Pipeline
     chosen : dict
-        What was chosen while fitting.
+        Values chosen during fitting.
     """
 
     pipeline: Any
@@ -72,7 +72,7 @@ class Fitted:
         return (int(self.pipeline.n_features_in_),)
 
     def predict_proba(self, X: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """Probabilities, shape (n, classes), of features; maps are flattened."""
+        """Predict class probabilities, shape (n, classes); maps are flattened."""
         return np.asarray(self.pipeline.predict_proba(X.reshape(len(X), -1)), np.float32)
 
     def save(self, folder: Path, /) -> None:
@@ -81,26 +81,26 @@ class Fitted:
         Raises
         ------
         BottleneckError
-            It holds something that could not be loaded again without trusting code.
+            If it contains a type that could not be loaded again without trusting code.
         """
         content = skops.io.dumps(self.pipeline)
         unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
         if unknown:
             raise BottleneckError(
-                f"this head consists of {', '.join(unknown)}, which could not be loaded again without "
-                "trusting code; take a classifier that is scikit-learn's own, or other values with --param"
+                f"this head contains {', '.join(unknown)}, which could not be loaded again without "
+                "trusting code; use a classifier of scikit-learn itself, or other values with --param"
             )
         (folder / FILE_NAME).write_bytes(content)
 
 
 @dataclass(frozen=True)
 class EstimatorHead:
-    """What stands for a module where a head is an estimator as it is.
+    """A scikit-learn classifier that implements `HeadModule`.
 
     Attributes
     ----------
     name : str
-        What the user calls it.
+        Name on the command line.
     spec : Estimator
     """
 
@@ -108,12 +108,12 @@ class EstimatorHead:
     spec: Estimator
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Add an estimator's defaults to parameters given, after having it check them.
+        """Check the given parameters and add the estimator's defaults of the others.
 
         Raises
         ------
         BottleneckError
-            Its path leads to no classifier, or it has no such parameter, or not such a value.
+            If the path is not that of a classifier, or a parameter or its value is not valid.
 
         Examples
         --------
@@ -124,15 +124,15 @@ class EstimatorHead:
         estimator = find_classifier(self.name, self.spec.path)(**self.spec.params)
         known = [name for name in estimator.get_params(deep=False) if name != "random_state"]
         for name, value in given.items():
-            refuse_unknown(self.name, name, known)
+            check_name(self.name, name, known)
             estimator.set_params(**{name: read_value(value)})
             try:
-                # scikit-learn's own; classes from elsewhere need not have it
+                # part of scikit-learn's classes; others need not have it
                 getattr(estimator, "_validate_params", lambda: None)()
             except InvalidParameterError as error:
                 raise BottleneckError(f"head {self.name}: {_line(error)}") from error
         complete = {name: estimator.get_params(deep=False)[name] for name in known}
-        # what the run could not record cannot be repeated either
+        # only values that the run can record
         return {name: value for name, value in complete.items() if _is_recordable(value)}
 
     def fit(
@@ -145,24 +145,24 @@ class EstimatorHead:
     ) -> Fitted:
         """Fit a classifier on scaled features.
 
-        One that gives no probabilities of its own, or poor ones, has its values made into some on the
-        validation split, by one temperature for all classes, which leaves the order of the classes as it is.
+        If the classifier has no probabilities, or poor ones, its decision values are calibrated on the
+        validation split with one temperature for all classes, which keeps the order of the classes.
 
         Parameters
         ----------
         train, val : Sample
             Overwritten with scaled features.
         classes : int
-            Each occurs in `train`.
+            Number of classes. Each occurs in `train`.
         seed : int
-            Where the estimator takes a ``random_state``.
+            The ``random_state`` of estimators that have one.
         params : dict
-            As `complete` gives them.
+            As `complete` returns them.
 
         Raises
         ------
         BottleneckError
-            It cannot be fitted on these features; the message is the estimator's own.
+            If it cannot be fitted on these features. The message is that of the estimator.
 
         Notes
         -----
@@ -174,11 +174,11 @@ class EstimatorHead:
         if "random_state" in estimator.get_params():
             estimator.set_params(random_state=seed)
         scale_in_place(scalers, train, val)
-        with _clear_words(self.name):
+        with _one_line_messages(self.name):
             estimator.fit(train.X, train.y)
             if self.spec.calibrated or not hasattr(estimator, "predict_proba"):
                 estimator = _calibrate(estimator, _with_every_class(val, train, classes))
-            estimator.predict_proba(val.X[:1])  # what neighbours lack shows only now
+            estimator.predict_proba(val.X[:1])  # too few neighbours raise an error only here
         return Fitted(make_pipeline(*scalers, estimator))
 
     def load(self, folder: Path) -> Fitted:
@@ -187,28 +187,29 @@ class EstimatorHead:
 
 
 def load(folder: Path) -> Fitted:
-    """Read ``head.skops``; nothing but what such heads consist of is ever built from it.
+    """Read ``head.skops``, and build only the types that such heads consist of.
 
     Raises
     ------
     BottleneckError
-        It is missing or damaged, or holds anything else.
+        If it is missing, damaged, or contains any other type.
     """
     file = folder / FILE_NAME
     try:
         pipeline = skops.io.load(file, trusted=TRUSTED)
         if not isinstance(pipeline, Pipeline) or not is_classifier(pipeline):
-            raise TypeError(f"it is {type(pipeline).__name__} and no pipeline that classifies")  # noqa: TRY301
-        _refuse_infinite(pipeline)
+            raise TypeError(f"expected a classifier pipeline, found {type(pipeline).__name__}")  # noqa: TRY301
+        _check_finite(pipeline)
         return Fitted(pipeline)
-    except Exception as error:  # zipfile, json and skops raise what they like on foreign files
+    except Exception as error:  # zipfile, json and skops raise many types on foreign files
         raise BottleneckError(
             f"{file} is not a head that can be trusted and read ({_line(error)}); "
             "fit it again with: bottleneck fit-head"
         ) from error
 
 
-def _refuse_infinite(pipeline: Pipeline) -> None:
+def _check_finite(pipeline: Pipeline) -> None:
+    """Raise an error if a step of the pipeline holds NaN or infinite numbers."""
     for name, step in pipeline.steps:
         for attribute, value in vars(step).items():
             is_number = isinstance(value, np.ndarray) and value.dtype.kind == "f"
@@ -217,12 +218,12 @@ def _refuse_infinite(pipeline: Pipeline) -> None:
 
 
 def find_classifier(head: str, path: str) -> Any:
-    """Import the class a dotted path leads to.
+    """Import the classifier at a dotted path.
 
     Raises
     ------
     BottleneckError
-        It leads nowhere, or to something that is no classifier as scikit-learn has them.
+        If there is no such class, or it is not a scikit-learn classifier.
 
     Examples
     --------
@@ -234,13 +235,13 @@ def find_classifier(head: str, path: str) -> Any:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise BottleneckError(
-            f"head {head!r} leads to no class ({_line(error)}); give a path such as "
+            f"there is no class at the path of head {head!r} ({_line(error)}); give a path such as "
             "sklearn.neural_network.MLPClassifier, or a name that bottleneck fit-head --help lists"
         ) from error
     methods = ("fit", "predict", "get_params", "set_params")
     if not inspect.isclass(found) or not all(hasattr(found, method) for method in methods):
         raise BottleneckError(
-            f"head {head!r} is no classifier as scikit-learn has them, a class with {', '.join(methods)}; "
+            f"head {head!r} is not a scikit-learn classifier, which is a class with {', '.join(methods)}; "
             "give a path such as sklearn.neural_network.MLPClassifier"
         )
     needed = [
@@ -251,12 +252,12 @@ def find_classifier(head: str, path: str) -> Any:
     ]
     if needed:
         raise BottleneckError(
-            f"head {head!r} cannot be made without {', '.join(needed)}, which no --param can give; "
-            "give a class that needs nothing, such as sklearn.neural_network.MLPClassifier"
+            f"head {head!r} needs the arguments {', '.join(needed)}, which --param cannot set; "
+            "give a class without required arguments, such as sklearn.neural_network.MLPClassifier"
         )
     if not is_classifier(found()):
         raise BottleneckError(
-            f"head {head!r} is no classifier, though an estimator; "
+            f"head {head!r} is an estimator but not a classifier; "
             "give a class such as sklearn.neural_network.MLPClassifier"
         )
     return found
@@ -264,28 +265,28 @@ def find_classifier(head: str, path: str) -> Any:
 
 def _calibrate(estimator: Any, sample: Sample) -> Any:
     everything = np.arange(len(sample.y))
-    # the estimator is fitted already: one fold, in which every row has its part in the calibration
+    # the estimator is already fitted: one fold, with every row used for calibration
     calibrated = CalibratedClassifierCV(
         FrozenEstimator(estimator), method="temperature", cv=[(everything, everything)]
     ).fit(sample.X, sample.y)
-    return calibrated.set_params(cv=None)  # rows of no use to anybody who loads it
+    return calibrated.set_params(cv=None)  # the row numbers are useless in a saved head
 
 
 def _with_every_class(val: Sample, train: Sample, classes: int) -> Sample:
-    """Let one training image stand in for each class that the validation split lacks."""
-    lacking = np.setdiff1d(np.arange(classes), val.y)
-    rows = [int(np.flatnonzero(train.y == code)[0]) for code in lacking]
+    """Add one training image for each class that is missing from the validation split."""
+    missing = np.setdiff1d(np.arange(classes), val.y)
+    rows = [int(np.flatnonzero(train.y == code)[0]) for code in missing]
     return Sample(np.concatenate([val.X, train.X[rows]]), np.concatenate([val.y, train.y[rows]]))
 
 
 @contextmanager
-def _clear_words(head: str) -> Iterator[None]:
-    """Make one line of each warning and error of an estimator."""
+def _one_line_messages(head: str) -> Iterator[None]:
+    """Turn each warning and error of an estimator into one line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         try:
             yield
-        except Exception as error:  # estimators raise what they like
+        except Exception as error:  # estimators may raise any type
             raise BottleneckError(
                 f"head {head} cannot be fitted on these features: {_line(error)}"
             ) from error

@@ -1,4 +1,4 @@
-"""What `--search` tries of each head, and grids from files."""
+"""Search grids: one for each head, and grids from files."""
 
 import json
 import os
@@ -13,8 +13,8 @@ Grid = Mapping[str, Sequence[Any]]
 _TREES: Grid = {"max_features": ["sqrt", 0.05], "min_samples_leaf": [1, 3]}
 _RATES = [3e-4, 1e-3, 3e-3]
 
-# Few values, far apart, around what the heads' defaults are: a search costs a fit for each, times the
-# folds. How strongly `logistic` is regularised it chooses itself.
+# Few values, far apart, around the heads' defaults: a search fits each combination in every fold.
+# `logistic` chooses its regularisation itself.
 GRIDS: Mapping[str, Grid] = {
     "logistic": {"class_weight": [None, "balanced"]},
     "softmax": {"learning_rate": _RATES, "weight_decay": [0.0, 0.01]},
@@ -35,7 +35,7 @@ GRIDS: Mapping[str, Grid] = {
 
 
 def find_grid(head: str, file: str | os.PathLike[str] | None = None) -> Grid:
-    """Find the values to try: those of a file, or those that suit the head.
+    """Find the grid to search: that of a file, or the default grid of the head.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def find_grid(head: str, file: str | os.PathLike[str] | None = None) -> Grid:
     Raises
     ------
     BottleneckError
-        There is no such file, it is no such object, or nothing is known of the head.
+        If the file cannot be read, is not such an object, or the head has no default grid.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def find_grid(head: str, file: str | os.PathLike[str] | None = None) -> Grid:
     if file is None:
         if head not in GRIDS:
             raise BottleneckError(
-                f"no values to search are known for head {head}; name a file with --grid that holds, for example, "
+                f"head {head} has no default search grid; give a file with --grid that contains, for example, "
                 '{"alpha": [0.01, 0.1, 1]}'
             )
         return GRIDS[head]
@@ -65,11 +65,11 @@ def find_grid(head: str, file: str | os.PathLike[str] | None = None) -> Grid:
     except OSError as error:
         raise BottleneckError(f"cannot read the grid {file}: {error.strerror}") from error
     except ValueError as error:
-        raise BottleneckError(f"{file} is no grid in JSON: {error}") from error
+        raise BottleneckError(f"{file} is not valid JSON: {error}") from error
     lists = isinstance(grid, dict) and all(isinstance(v, list) and v for v in grid.values())
     if not lists or not grid:
         raise BottleneckError(
-            f"{file} is no grid: expected an object with a list of values for each parameter, such as "
+            f"{file} is not a grid: expected an object with a list of values for each parameter, such as "
             '{"alpha": [0.01, 0.1, 1]}'
         )
     return dict(grid)

@@ -1,4 +1,4 @@
-"""Heads as layers of a network, so that a base and its head become one graph."""
+"""Heads as Keras layers, so that a base and its head can be one graph."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from bottleneck.heads.contract import Head
 from bottleneck.heads.estimators import Fitted
 from bottleneck.heads.networks import Network
 
-# Classifiers that are one dense layer: a value for each class, or one for the second of two.
+# Classifiers that are one dense layer: one output per class, or a single one for two classes.
 _LINEAR = (
     LogisticRegression,
     RidgeClassifier,
@@ -26,35 +26,35 @@ _LINEAR = (
 )
 
 
-# Those of `bottleneck.heads.registry.HEADS` that can be layers.
+# Heads of `bottleneck.heads.registry.HEADS` that can be layers.
 LAYERED = ("logistic", "sgd", "softmax", "dense", "conv", "ridge", "svm", "lda")
 
 
 def has_layers(head: Head) -> bool:
-    """Whether a head is a network or linear, so that `as_layers` gives layers for it."""
+    """Whether `as_layers` can convert a head: it is a neural network or linear."""
     if isinstance(head, Fitted):
         return isinstance(_classifier(head.pipeline.steps[-1][1])[0], _LINEAR)
     return isinstance(head, Network)
 
 
 def as_layers(head: Head, shape: tuple[int, ...]) -> Any | None:
-    """Turn a fitted head into layers of Keras.
+    """Convert a fitted head to Keras layers.
 
-    Those of a Keras head are taken as they are. Of a linear classifier of scikit-learn, its scaling and
-    the temperature of its calibration are folded into one dense layer; where each image is brought to
-    length 1 first, that stays a layer of its own.
+    The layers of a Keras head are used as they are. For a linear scikit-learn classifier, scaling and
+    calibration temperature are folded into one dense layer. Normalisation of each image to length 1 stays
+    a separate layer.
 
     Parameters
     ----------
     head : Head
     shape : tuple of int
-        Of one image's features.
+        Shape of the features of one image.
 
     Returns
     -------
     keras.Sequential or None
-        From features to values whose softmax are the head's probabilities. None where the head is
-        neither a network nor linear.
+        From features to logits, whose softmax gives the head's probabilities. None if the head is
+        neither a neural network nor linear.
 
     Examples
     --------
@@ -64,16 +64,16 @@ def as_layers(head: Head, shape: tuple[int, ...]) -> Any | None:
     >>> X = sample.X.copy()
     >>> ridge = find_head("ridge")
     >>> head = ridge.fit(sample, sample, 3, 0, complete_params(ridge, {}))
-    >>> values = as_layers(head, (5,)).predict_on_batch(X)
-    >>> odds = np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
-    >>> bool(np.allclose(odds, head.predict_proba(X), atol=1e-5))
+    >>> logits = as_layers(head, (5,)).predict_on_batch(X)
+    >>> probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    >>> bool(np.allclose(probabilities, head.predict_proba(X), atol=1e-5))
     True
     """
     if not has_layers(head):
         return None
     keras = load_keras()
     if isinstance(head, Network):
-        # the last one makes probabilities of the values
+        # the last layer is the softmax
         layers = head.model.layers[:-1]
         flat = len(head.model.input_shape) == 2
         return _stack(keras, shape, layers, flat=flat)
@@ -95,7 +95,7 @@ def as_layers(head: Head, shape: tuple[int, ...]) -> Any | None:
             b = b - W @ scaler.mean_
         else:
             layers.append(keras.layers.UnitNormalization())
-    # Each class against the rest: the logarithm of a sigmoid, for probabilities are divided by their sum.
+    # One class against the rest: log sigmoid, because the probabilities are divided by their sum.
     apart = isinstance(classifier, SGDClassifier) and len(W) > 2
     dense = keras.layers.Dense(len(W), "log_sigmoid" if apart else None, name="logits")
     stack = _stack(keras, shape, [*layers, dense], flat=True)
@@ -109,7 +109,7 @@ def _stack(keras: Any, shape: tuple[int, ...], layers: list[Any], *, flat: bool)
 
 
 def _classifier(last: Any) -> tuple[Any, float]:
-    """Give the classifier a pipeline ends in, and what calibration multiplies its values by."""
+    """Return the classifier at the end of a pipeline, and the factor of its calibration."""
     if not isinstance(last, CalibratedClassifierCV) or last.method != "temperature":
         return last, 1.0
     calibrated = last.calibrated_classifiers_[0]
@@ -121,11 +121,11 @@ def _classifier(last: Any) -> tuple[Any, float]:
 def _values(
     classifier: Any, *, calibrated: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coefficients and intercepts for each class, also where there are two and one value for both."""
+    """Return coefficients and intercepts of each class, also for two classes with a single output."""
     W = np.atleast_2d(np.asarray(classifier.coef_, np.float64))
     b = np.asarray(classifier.intercept_, np.float64).reshape(-1)
     if len(W) > 1:
         return W, b
-    # of two classes the value is that of the second; a temperature is applied to it either way
+    # the single output is that of the second class; a temperature is applied to it with either sign
     first = -1.0 if calibrated else 0.0
     return np.concatenate([first * W, W]), np.concatenate([first * b, b])

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on standardised features, along a path of regularisation."""
+"""Multinomial logistic regression on standardised features, along a regularisation path."""
 
 import copy
 import logging
@@ -26,13 +26,13 @@ _log = logging.getLogger("bottleneck")
 # Do Better ImageNet Models Transfer Better?, whose weight of the penalty is 1/C, from 1e5 to 1e-6.
 PATH = np.logspace(-5, 6, 45)
 
-# The loss on the validation split falls and rises once along the path; so many steps past the least
-# one make sure of it.
-_STEPS_PAST_THE_LEAST = 3
+# The validation loss falls and then rises along the path. The search stops after this many steps past
+# the lowest loss.
+_STEPS_PAST_LOWEST = 3
 
 
-# Both solvers end at the same optimum. Along the path over features of a network's kind Newton's method
-# takes a third (1,000 × 1,024) to two thirds (6,000 × 1,024) of the time; over 50,000 × 2,048 it takes twice.
+# Both solvers reach the same optimum. Along the path, on features of a neural network, Newton's method takes
+# a third (1,000 × 1,024) to two thirds (6,000 × 1,024) of the time of L-BFGS; on 50,000 × 2,048 twice.
 _MANY = 10
 
 
@@ -40,29 +40,29 @@ def fit(
     train: Sample,
     val: Sample,
     classes: int,
-    seed: int,  # noqa: ARG001 - every head is given one
+    seed: int,  # noqa: ARG001 - part of the interface
     params: Mapping[str, Any],
 ) -> Fitted:
-    """Fit along a path of falling regularisation and keep the best model on the validation split.
+    """Fit along a path of decreasing regularisation, and select a model on the validation split.
 
     Parameters
     ----------
     train, val : Sample
         Overwritten with standardised features.
     classes : int
-        Each occurs in `train`.
+        Number of classes. Each occurs in `train`.
     seed : int
         Not used: the optimum is unique.
     params : dict
-        ``C``: a value to use rather than choose one; ``max_iter``: of the solver, for each value;
-        ``class_weight``.
+        ``C``: use this value instead of choosing one; ``max_iter``: maximum number of iterations for each
+        value; ``class_weight``.
 
     Notes
     -----
-    Each model starts from those before, which costs a fraction of starting from nothing:
-    Friedman, Hastie and Tibshirani 2010, Regularization Paths for Generalized Linear Models. It
-    starts where the last two point to: Park and Hastie 2007, L1-regularization path algorithm for
-    generalized linear models.
+    Warm start: each fit starts from the previous ones, which takes a fraction of the time (Friedman,
+    Hastie and Tibshirani 2010, Regularization Paths for Generalized Linear Models). The start is a linear
+    extrapolation of the last two solutions (Park and Hastie 2007, L1-regularization path algorithm for
+    generalized linear models).
     """
     train, val = train.flat(), val.flat()
     scaler = StandardScaler()
@@ -80,13 +80,15 @@ def fit(
         model.C = C
         behind = _look_ahead(model, behind)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # told below where it matters
-            # at the optimum there may be no better point that single precision can tell
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # reported below for the chosen model
+            # at the optimum, float32 may be too coarse for a better point
             warnings.filterwarnings("ignore", message="(?i).*line search")
             model.fit(train.X, train.y)
         path.append((copy.deepcopy(model), validate(model.predict_proba, val, weights)))
         losses = [scores.log_loss for _, scores in path]
-        if len(losses) - 1 - np.argmin(losses) == _STEPS_PAST_THE_LEAST:
+        if len(losses) - 1 - np.argmin(losses) == _STEPS_PAST_LOWEST:
             break
     best, scores = _choose(path, len(val.y))
     if best.n_iter_.max() >= params["max_iter"]:
@@ -98,11 +100,12 @@ def fit(
 
 
 def _choose(path: list[tuple[Any, Scores]], count: int) -> tuple[Any, Scores]:
-    """Take the least loss among models whose accuracy is within a standard error of the best.
+    """Choose the lowest validation loss within one standard error of the best accuracy.
 
-    With many images the loss alone would choose too late: it goes on falling while the model, right
-    less often, becomes sure enough of itself. With few it is the loss that tells models apart. The rule is of Breiman
-    et al. 1984, Classification and Regression Trees.
+    With many images, the loss alone would choose too little regularisation: it keeps falling while the
+    accuracy already falls and confidence rises. With few images, many models are within one standard
+    error, and the loss decides. One-standard-error rule: Breiman et al. 1984, Classification and
+    Regression Trees.
     """
     most = max(scores.accuracy for _, scores in path)
     error = math.sqrt(most * (1 - most) / count)
@@ -111,12 +114,12 @@ def _choose(path: list[tuple[Any, Scores]], count: int) -> tuple[Any, Scores]:
 
 
 def _look_ahead(model: Any, behind: Any) -> Any:
-    """Let the next fit start as far beyond the last as that is from the one before.
+    """Start the next fit at the linear extrapolation of the last two.
 
     Returns
     -------
     tuple of ndarray or None
-        The last fit's coefficients and intercepts, for the next call.
+        Coefficients and intercepts of the last fit, for the next call.
     """
     if not hasattr(model, "coef_"):
         return None

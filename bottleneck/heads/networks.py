@@ -1,4 +1,4 @@
-"""Heads that are small networks, trained by gradient descent: softmax, dense, conv."""
+"""Heads that are small neural networks trained by gradient descent: softmax, dense, conv."""
 
 import itertools
 import json
@@ -21,14 +21,14 @@ from bottleneck.heads.schedule import rate_share
 
 FILE_NAME = "head.keras"
 
-# Fifty batches an epoch, as far as that leaves each between 32 images (Masters and Luschi 2018,
-# Revisiting Small Batch Training) and 1,024, from where the optimiser's own work hardly shows.
+# Fifty batches per epoch, limited to between 32 images each (Masters and Luschi 2018, Revisiting Small
+# Batch Training) and 1,024, where the optimiser's overhead is negligible.
 _BATCHES, _LEAST, _MOST = 50, 32, 1024
 
 # Share of the steps in which the learning rate rises.
 _WARM_UP = 0.05
 
-# All that a head's file may name: layers, and what configures them. Nothing else in it is looked up.
+# All classes that a head's file may name: layers and their configuration. No other is looked up.
 _TRUSTED = {
     *("Sequential", "InputLayer", "Normalization", "Dense", "Conv2D", "GlobalAveragePooling2D"),
     *("BatchNormalization", "Activation", "Dropout", "Softmax", "DTypePolicy"),
@@ -39,14 +39,14 @@ _MODULES = {"keras", "keras.layers", "keras.initializers"}
 
 @dataclass(frozen=True)
 class Network:
-    """A fitted network.
+    """A fitted neural network.
 
     Attributes
     ----------
     model : keras.Model
         From features to probabilities ``(n, classes)``.
     chosen : dict
-        ``epochs``, after which the validation loss was least, that loss, and ``batch_size``.
+        ``epochs`` with the lowest validation loss, that loss, and ``batch_size``.
     """
 
     model: Any
@@ -58,7 +58,7 @@ class Network:
         return tuple(self.model.input_shape[1:])
 
     def predict_proba(self, X: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """Probabilities, shape (n, classes), of features; maps are flattened, where vectors are taken."""
+        """Predict class probabilities, shape (n, classes); maps are flattened for heads on vectors."""
         shape = self.model.input_shape[1:]
         return np.asarray(self.model.predict_on_batch(X.reshape(len(X), *shape)), np.float32)
 
@@ -74,26 +74,26 @@ def fit(
     seed: int,
     params: Mapping[str, Any],
 ) -> Network:
-    """Train until the validation loss has not fallen for some epochs, and keep the best epoch.
+    """Train with early stopping on the validation loss, and keep the best epoch.
 
     Parameters
     ----------
     train, val : Sample
         Overwritten with standardised features.
     classes : int
-        Each occurs in `train`.
+        Number of classes. Each occurs in `train`.
     seed : int
-        Of the initial weights, of what is dropped, and of the order of the images.
+        Random seed for the initial weights, dropout and the order of the images.
     params : dict
-        ``filters``, ``kernel`` and ``hidden``, the sizes of the layers; ``dropout``, after each hidden
-        layer; ``batch_norm``, before each activation; ``learning_rate``; ``batch_size`` in images;
-        at most so many ``epochs``; ``patience``, in epochs; ``label_smoothing``; ``weight_decay``;
+        ``filters``, ``kernel`` and ``hidden``: sizes of the layers; ``dropout`` after each hidden
+        layer; ``batch_norm`` before each activation; ``learning_rate``; ``batch_size`` in images;
+        ``epochs``: maximum number; ``patience`` in epochs; ``label_smoothing``; ``weight_decay``;
         ``class_weight``.
 
     Notes
     -----
-    Adam (Kingma and Ba 2015), its weight decay apart from the gradient (Loshchilov and Hutter 2019),
-    its rate falling along a cosine (Loshchilov and Hutter 2017) after a warm-up (Goyal et al. 2017).
+    Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019), and a cosine
+    learning-rate schedule (Loshchilov and Hutter 2017) with warm-up (Goyal et al. 2017).
     Dropout: Srivastava et al. 2014. Batch normalisation: Ioffe and Szegedy 2015. Label smoothing:
     Szegedy et al. 2016. Initial weights: He et al. 2015.
     """
@@ -104,7 +104,7 @@ def fit(
     scale_in_place([scaler], train, val)
     count = len(train.y)
     size = params["batch_size"] or int(np.clip(count // _BATCHES, _LEAST, _MOST))
-    # what standardises stays out of the training: it is done once, here
+    # standardisation is not part of the training: it is done once, here
     body = keras.Sequential(
         [keras.Input(train.X.shape[1:]), *_layers(keras, params, classes, seed)]
     )
@@ -120,8 +120,8 @@ def fit(
     total, done = params["epochs"] * steps(count, size), itertools.count()
 
     def learn(rows: NDArray[np.int64]) -> None:
-        # Not model.fit: it draws its order from a seed of the whole process, and with a dataset of
-        # ours it fetches ahead while the order changes, so that no two fits are the same.
+        # Not model.fit: its order depends on the global seed of the process, and with a custom dataset it
+        # prefetches while the order changes, so that fits are not reproducible.
         share = rate_share(next(done), total, _WARM_UP)
         body.optimizer.learning_rate = params["learning_rate"] * share
         y = train.y[rows]
@@ -158,18 +158,18 @@ def fit(
 
 
 def load(folder: Path) -> Network:
-    """Read ``head.keras`` in safe mode, after looking at all that it names: no code in it is ever run.
+    """Read ``head.keras`` in safe mode, after checking every class it names: none of its code runs.
 
     Raises
     ------
     BottleneckError
-        It is missing or damaged, or names anything but the layers of such a head.
+        If it is missing, damaged, or names anything but the layers of such a head.
     """
     file = folder / FILE_NAME
     try:
-        _refuse_foreign(file)
+        _check_classes(file)
         model = load_keras().models.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises what it likes on foreign files
+    except Exception as error:  # Keras raises many types on foreign files
         reason = " ".join(str(error).split())[:300]
         raise BottleneckError(
             f"{file} is not a head that can be trusted and read ({reason}); fit it again with: bottleneck fit-head"
@@ -182,7 +182,7 @@ def _layers(keras: Any, params: Mapping[str, Any], classes: int, seed: int) -> I
     filters, hidden = params.get("filters", []), params.get("hidden", [])
     normalised = params.get("batch_norm", False)
     for number, width in enumerate([*filters, *hidden]):
-        # a seed for each layer, or layers of one shape would start alike
+        # a seed for each layer, otherwise layers of the same shape would start equal
         options = {
             "use_bias": not normalised,
             "kernel_initializer": initial.HeNormal(seed + number),
@@ -198,7 +198,7 @@ def _layers(keras: Any, params: Mapping[str, Any], classes: int, seed: int) -> I
             yield layers.GlobalAveragePooling2D()
         if number >= len(filters) and params["dropout"]:
             yield layers.Dropout(params["dropout"], seed=seed + number)
-    # from 0: at first all classes are as probable, whatever the features
+    # zeros: at the start all classes have the same probability
     yield layers.Dense(classes, kernel_initializer="zeros")
 
 
@@ -211,8 +211,8 @@ def _optimizer(keras: Any, params: Mapping[str, Any]) -> Any:
     return optimizer
 
 
-def _refuse_foreign(file: Path) -> None:
-    """Refuse a file that names a class which is no part of such a head."""
+def _check_classes(file: Path) -> None:
+    """Raise an error for a file that names a class which is not part of such a head."""
     with zipfile.ZipFile(file) as archive:
         config = json.loads(archive.read("config.json"))
     for part in _objects(config):
@@ -220,7 +220,7 @@ def _refuse_foreign(file: Path) -> None:
             continue
         named = (part.get("module"), part["class_name"], part.get("registered_name"))
         if named[0] not in _MODULES or named[1] not in _TRUSTED or named[2] is not None:
-            raise ValueError(f"it names {named[0]}.{named[1]}, which is no part of a head")
+            raise ValueError(f"it names {named[0]}.{named[1]}, which is not part of a head")
 
 
 def _objects(part: Any) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Parameters of heads: what they take, and how text becomes a value."""
+"""Parameters of heads: valid values, and how text is parsed."""
 
 import difflib
 import json
@@ -9,21 +9,21 @@ from typing import Any
 
 from bottleneck.errors import BottleneckError
 
-# Python's spelling of what JSON spells otherwise, for those who type it.
+# Python's spelling of values that JSON spells differently.
 _PYTHON = {"None": None, "none": None, "True": True, "False": False}
 
 
 @dataclass(frozen=True)
 class Param:
-    """A parameter of a head of ours.
+    """A parameter of a head.
 
     Attributes
     ----------
     default : object
     takes : str
-        What it takes, in words.
+        Description of valid values.
     fits : callable
-        Whether a value is that.
+        Whether a value is valid.
     """
 
     default: Any
@@ -36,7 +36,7 @@ def _is_number(value: Any) -> bool:
 
 
 def positive(default: float | None) -> Param:
-    """Make a parameter that takes a number above 0, and None where that is its default."""
+    """Make a parameter that takes a number above 0, or None if that is its default."""
     none = default is None
     takes = "a number above 0" + (" or none" if none else "")
     return Param(
@@ -53,7 +53,7 @@ def share(default: float) -> Param:
 
 
 def whole(default: int | None) -> Param:
-    """Make a parameter that takes a whole number above 0, and None where that is its default."""
+    """Make a parameter that takes a whole number above 0, or None if that is its default."""
     none = default is None
     takes = "a whole number above 0" + (" or none" if none else "")
     return Param(
@@ -83,7 +83,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def read_value(value: Any) -> Any:
-    """Read a value typed as text: JSON where it is JSON, else the text itself.
+    """Parse a value given as text: as JSON if it is valid JSON, otherwise as a string.
 
     Examples
     --------
@@ -99,18 +99,18 @@ def read_value(value: Any) -> Any:
 
 
 def complete(head: str, params: Mapping[str, Param], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the defaults to parameters given, after checking them.
+    """Check the given parameters and add the defaults of the others.
 
     Raises
     ------
     BottleneckError
-        The head has no such parameter, or the value is not what it takes.
+        If the head has no such parameter, or a value is not valid.
     """
     complete = {name: param.default for name, param in params.items()}
     for name, value in given.items():
-        refuse_unknown(head, name, params)
+        check_name(head, name, params)
         complete[name] = read_value(value)
-        # one layer is typed as a number
+        # a single layer may be given as a number
         if isinstance(params[name].default, list) and _is_whole(complete[name]):
             complete[name] = [complete[name]]
         if not params[name].fits(complete[name]):
@@ -120,13 +120,13 @@ def complete(head: str, params: Mapping[str, Param], given: Mapping[str, Any]) -
     return complete
 
 
-def refuse_unknown(head: str, name: str, known: Iterable[str]) -> None:
-    """Refuse a parameter that a head does not have.
+def check_name(head: str, name: str, known: Iterable[str]) -> None:
+    """Raise an error for a parameter that a head does not have.
 
     Raises
     ------
     BottleneckError
-        The message names the nearest, and all there are.
+        The message gives the closest name and all names.
     """
     there = list(known)
     if name in there:

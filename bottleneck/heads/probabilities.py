@@ -1,4 +1,4 @@
-"""What a fitted head says of cached features."""
+"""Predict cached features with a fitted head."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from bottleneck.heads.scaling import slices
 
 
 def read_finite(located: Located, part: slice) -> NDArray[np.float32]:
-    """Read the features of a part of some images.
+    """Read the features of a slice of the images.
 
     Returns
     -------
@@ -21,16 +21,16 @@ def read_finite(located: Located, part: slice) -> NDArray[np.float32]:
     Raises
     ------
     BottleneckError
-        Some are no numbers, or infinite: nothing could be learnt from them.
+        If some are NaN or infinite.
     """
     features = located.gather(part)
     X = features.X.reshape(len(features.X), -1)
-    # a sum is finite only if all it is taken over is, and costs no memory
+    # a sum is finite only if all its terms are, and needs no memory
     if len(X) and not np.isfinite(X.sum(axis=1)).all():
         wrong = np.flatnonzero(~np.isfinite(X).all(axis=1))
         if len(wrong):
             raise BottleneckError(
-                f"features of {features.paths[wrong[0]]!r} hold NaN or infinity; half precision may have overflown: "
+                f"features of {features.paths[wrong[0]]!r} hold NaN or infinity; half precision may have overflowed: "
                 "extract again with --dtype float32 --precision float32, or leave the image out"
             )
     return features.X
@@ -43,7 +43,7 @@ def mean_probabilities(head: Head, views: Sequence[Located], classes: int) -> ND
     ----------
     head : Head
     views : sequence of Located
-        The same images in each; one where only their plain view counts.
+        The same images in each view; a single one for the plain view.
     classes : int
 
     Returns

@@ -1,4 +1,4 @@
-"""Scaling of features, in place and in slices: they may be larger than memory."""
+"""Scale features in place and in slices, since they may be larger than memory."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from bottleneck.heads.contract import Sample
 
-# Bytes of features gone through at a time: many rows, and little beside what is being learnt from.
+# Bytes of features per slice: many rows, and little compared with the training features.
 _SLICE = 4 << 20
 
 
 def scale_in_place(scalers: Iterable[Any], train: Sample, val: Sample) -> None:
-    """Fit scalers of scikit-learn on the training features, and overwrite all with their scaled values.
+    """Fit scikit-learn scalers on the training features, and overwrite all features with scaled values.
 
-    Maps are taken channel by channel.
+    Maps are scaled channel by channel.
 
     Parameters
     ----------
     scalers : iterable of transformer
-        One after the other. Each has ``partial_fit``, or learns nothing from features.
+        Applied one after the other. Each has ``partial_fit``, or is stateless.
     train, val : Sample
         Overwritten.
     """
@@ -37,8 +37,8 @@ def scale_in_place(scalers: Iterable[Any], train: Sample, val: Sample) -> None:
 
 
 def slices(count: int, shape: tuple[int, ...]) -> Iterator[slice]:
-    """Divide so many rows of float32 features of a shape into slices of some megabytes."""
-    # of no images at all not even the shape is known
+    """Divide `count` rows of float32 features of a shape into slices of a few megabytes."""
+    # without images the shape is unknown
     rows = max(1, _SLICE // (4 * max(1, math.prod(shape))))
     for start in range(0, count, rows):
         yield slice(start, min(start + rows, count))

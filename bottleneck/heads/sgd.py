@@ -1,4 +1,4 @@
-"""Logistic regression by stochastic gradient descent, for features that do not fit into memory."""
+"""Logistic regression by stochastic gradient descent, for features larger than memory."""
 
 import copy
 from collections.abc import Mapping
@@ -24,27 +24,27 @@ def fit(
     seed: int,
     params: Mapping[str, Any],
 ) -> Fitted:
-    """Train a batch at a time, and keep the epoch with the least validation loss.
+    """Train batch by batch with early stopping, and keep the epoch with the lowest validation loss.
 
     Parameters
     ----------
     train, val : Sample
         Overwritten with scaled features.
     classes : int
-        Each occurs in `train`.
+        Number of classes. Each occurs in `train`.
     seed : int
-        Of the order of the images.
+        Random seed for the order of the images.
     params : dict
-        ``alpha``, the strength of the regularisation; ``batch_size`` in images; at most so many
-        ``epochs``; ``patience``, in epochs; ``class_weight``.
+        ``alpha``: strength of the regularisation; ``batch_size`` in images; ``epochs``: maximum number;
+        ``patience`` in epochs; ``class_weight``.
 
     Notes
     -----
-    Steps shrink as Bottou 2012, Stochastic Gradient Descent Tricks, has it, and the weights are averaged
-    over the steps (Polyak and Juditsky 1992).
+    Learning-rate schedule: Bottou 2012, Stochastic Gradient Descent Tricks. The weights are averaged over
+    the steps (Polyak and Juditsky 1992).
     """
     train, val = train.flat(), val.flat()
-    # the first steps are made for images of length 1
+    # the initial learning rate suits feature vectors of length 1
     scalers = [scaler() for scaler in SCALERS["unit"]]
     scale_in_place(scalers, train, val)
     model = SGDClassifier(loss="log_loss", alpha=params["alpha"], average=True, random_state=seed)

@@ -1,4 +1,4 @@
-"""Which images a head is fitted on, chosen by, and tested on."""
+"""Split images into training, validation and test."""
 
 import hashlib
 import itertools
@@ -12,20 +12,20 @@ from bottleneck.errors import BottleneckError
 
 _log = logging.getLogger("bottleneck")
 
-# Where the data have no splits of their own. Enough for training comes first: sets are small.
+# Used if the data have no splits. Most images go to training, because image sets are often small.
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled images by the part they play.
+    """Labelled images of each split.
 
     Attributes
     ----------
     kind : {"given", "digest"}
-        Whether the data say which image is in which part, or the digests of the images do.
+        Whether the data define the splits, or they are created from digests of the images.
     parts : dict of str to tuple of Row
-        ``train`` and ``val`` always, ``test`` where there is one.
+        ``train`` and ``val`` always, ``test`` if there is one.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class Split:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The images of all parts, one part after the other."""
+        """Images of all parts, one part after the other."""
         return tuple(row for part in self.parts.values() for row in part)
 
     @property
@@ -43,23 +43,23 @@ class Split:
 
 
 def split_rows(rows: Iterable[Row], seed: int) -> Split:
-    """Divide labelled images into train, val and test.
+    """Split labelled images into train, val and test.
 
-    Splits given by the data are kept. Where they lack a validation part, one is taken from the
-    training part. Where there are none, a stratified one is made from the images' digests: it is the
-    same on every machine, depends on no order or name, and puts duplicates on the same side.
+    Splits given by the data are kept. If they have no ``val``, it is taken from ``train``. Without given
+    splits, a stratified split is created from the digests of the images: it is the same on every machine,
+    does not depend on order or names, and keeps duplicates together.
 
     Parameters
     ----------
     rows : iterable of Row
-        Usable images; those without a label are left out.
+        Usable images. Those without a label are left out.
     seed : int
-        Another seed gives another division, where one is made.
+        Random seed for the split, if one is created.
 
     Raises
     ------
     BottleneckError
-        There are no labels, fewer than two classes, or a class without images to train on.
+        If there are no labels, fewer than two classes, or a class without training images.
 
     Examples
     --------
@@ -79,9 +79,9 @@ def split_rows(rows: Iterable[Row], seed: int) -> Split:
         kind, parts = "digest", _divide(labelled, SHARES, seed)
     else:
         kind, parts = "given", _given(labelled, given, seed)
-    _refuse_untrained(parts, classes)
-    _tell_of_untested(parts, classes)
-    _tell_of_straddlers(parts)
+    _check_trained(parts, classes)
+    _warn_about_missing_classes(parts, classes)
+    _warn_about_duplicates(parts)
     return Split(kind, {name: tuple(parts[name]) for name in SHARES if parts.get(name)})
 
 
@@ -90,11 +90,13 @@ def _given(labelled: Sequence[Row], given: set[str], seed: int) -> dict[str, lis
     for row in labelled:
         parts[row.split or ""].append(row)
     if unassigned := len(parts.pop("", [])):
-        _log.warning("%d images are in no split, while others are: they are left out.", unassigned)
+        _log.warning(
+            "%d images have no split, while others have one: they are left out.", unassigned
+        )
     if "train" not in given:
         raise BottleneckError(
-            f"the data name splits ({', '.join(sorted(given))}) and none of them is train; "
-            "add one, or name no splits at all"
+            f"the data have splits ({', '.join(sorted(given))}) but no train split; "
+            "add one, or leave all splits out"
         )
     if "val" not in given:
         share = SHARES["val"] / (SHARES["train"] + SHARES["val"])
@@ -103,7 +105,7 @@ def _given(labelled: Sequence[Row], given: set[str], seed: int) -> dict[str, lis
 
 
 def _divide(rows: Sequence[Row], shares: Mapping[str, float], seed: int) -> dict[str, list[Row]]:
-    """Divide each class's distinct images by the order of a hash of their digests."""
+    """Divide the distinct images of each class in the order of a hash of their digests."""
     label_of: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: (row.digest, row.label or "")):
         label_of.setdefault(row.digest, row.label or "")
@@ -122,7 +124,7 @@ def _divide(rows: Sequence[Row], shares: Mapping[str, float], seed: int) -> dict
 
 
 def _counts(images: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """How many images of a class go where: one at least, as long as one is left to train on."""
+    """Number of images of a class in each part: at least one, as long as one is left for training."""
     counts = {name: max(1, round(share * images)) for name, share in shares.items()}
     del counts["train"]
     for name in ("test", "val"):
@@ -131,42 +133,42 @@ def _counts(images: int, shares: Mapping[str, float]) -> dict[str, int]:
     return {"train": images - sum(counts.values()), **counts}
 
 
-def _refuse_untrained(parts: Mapping[str, Sequence[Row]], classes: Sequence[str]) -> None:
+def _check_trained(parts: Mapping[str, Sequence[Row]], classes: Sequence[str]) -> None:
     trained = {row.label for row in parts["train"]}
-    lacking = [name for name in classes if name not in trained]
-    if lacking:
+    missing = [name for name in classes if name not in trained]
+    if missing:
         raise BottleneckError(
-            f"no images to train on for {len(lacking)} of {len(classes)} classes: {', '.join(lacking[:5])}; "
-            "add some, or take the class out of the other splits"
+            f"no training images for {len(missing)} of {len(classes)} classes: {', '.join(missing[:5])}; "
+            "add some, or remove the class from the other splits"
         )
     if not parts.get("val"):
         raise BottleneckError(
             f"too few images to set some aside for validation: {len(parts['train'])}; "
-            "some class needs 2 different ones or more"
+            "at least one class needs 2 or more different images"
         )
 
 
-def _tell_of_untested(parts: Mapping[str, Sequence[Row]], classes: Sequence[str]) -> None:
+def _warn_about_missing_classes(parts: Mapping[str, Sequence[Row]], classes: Sequence[str]) -> None:
     for name in ("val", "test"):
-        there = {row.label for row in parts.get(name, ())}
-        lacking = [label for label in classes if label not in there]
-        if there and lacking:
+        found = {row.label for row in parts.get(name, ())}
+        missing = [label for label in classes if label not in found]
+        if found and missing:
             _log.warning(
-                "%s has no images of %d of %d classes: %s; its figures say nothing of them.",
+                "%s has no images of %d of %d classes: %s; its scores do not cover them.",
                 name,
-                len(lacking),
+                len(missing),
                 len(classes),
-                ", ".join(lacking[:5]),
+                ", ".join(missing[:5]),
             )
 
 
-def _tell_of_straddlers(parts: Mapping[str, Sequence[Row]]) -> None:
+def _warn_about_duplicates(parts: Mapping[str, Sequence[Row]]) -> None:
     trained = {row.digest for row in parts["train"]}
     for name in ("val", "test"):
         shared = sum(row.digest in trained for row in parts.get(name, ()))
         if shared:
             _log.warning(
-                "%d of %d images in %s are in train too, byte for byte: its figures will be too good.",
+                "%d of %d images in %s are identical to images in train: its scores are optimistic.",
                 shared,
                 len(parts[name]),
                 name,

@@ -129,12 +129,12 @@ def test_an_unknown_head_is_refused_with_the_nearest_name() -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("sklearn.svm.NoSuch", "leads to no class"),
-        ("no.such.module", "leads to no class"),
-        ("os.system", "no classifier as scikit-learn has them"),
-        ("sklearn.linear_model.Ridge", "no classifier, though an estimator"),
-        ("sklearn.preprocessing.StandardScaler", "no classifier as scikit-learn has them"),
-        ("sklearn.ensemble.VotingClassifier", "cannot be made without estimators"),
+        ("sklearn.svm.NoSuch", "there is no class at the path"),
+        ("no.such.module", "there is no class at the path"),
+        ("os.system", "is not a scikit-learn classifier"),
+        ("sklearn.linear_model.Ridge", "is an estimator but not a classifier"),
+        ("sklearn.preprocessing.StandardScaler", "is not a scikit-learn classifier"),
+        ("sklearn.ensemble.VotingClassifier", "needs the arguments estimators"),
     ],
 )
 def test_only_classifiers_can_be_named_by_a_path(path: str, said: str) -> None:
@@ -293,7 +293,7 @@ def test_a_scikit_learn_file_that_is_no_head_is_refused(tmp_path: Path) -> None:
 
     for content in ({"pipeline": 1}, Ridge(), make_pipeline(Ridge())):
         skops.io.dump(content, tmp_path / "head.skops")
-        with pytest.raises(BottleneckError, match="no pipeline that classifies"):
+        with pytest.raises(BottleneckError, match="expected a classifier pipeline"):
             find_head("logistic").load(tmp_path)
 
 

@@ -109,7 +109,7 @@ def test_what_cannot_be_fitted_comes_last_with_its_reason(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "is no grid in JSON"),
+        ("", "is not valid JSON"),
         ("[1]", "expected an object with a list"),
         ("{}", "expected an object with a list"),
         ('{"C": 1}', "expected an object with a list"),
@@ -143,7 +143,7 @@ def test_the_command_searches_a_grid_of_ones_own(tmp_path: Path, cli: Cli) -> No
     assert run["trials"] == 2
     assert run["params"]["hidden_layer_sizes"] == [8]
     said = one_line(cli(*command[:-2], "--search", check=False))
-    assert "no values to search are known for head sklearn.neural_network.MLPClassifier" in said
+    assert "head sklearn.neural_network.MLPClassifier has no default search grid" in said
 
 
 def test_features_are_read_for_every_fold_from_one_file_and_nothing_is_left_of_it(
