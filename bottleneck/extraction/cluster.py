@@ -54,6 +54,10 @@ _LOOKING = 30.0
 # second, but not while code that holds Python's lock runs: networks are built in less than this.
 _LOCAL_TTL = "60s"
 
+# Seconds in which a worker of ours may end by itself. What it computed is sealed by then, and one that loads
+# TensorFlow would take Dask's four before it is killed.
+_CLOSING = 0.5
+
 # Ctrl-C in a terminal reaches all processes that were started there. What it means is ours to say.
 _LEAVE_INTERRUPTIONS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
@@ -185,7 +189,18 @@ def _started(count: int) -> Iterator[Any]:
             preload=_LEAVE_INTERRUPTIONS,
         ) as local,
     ):
-        yield local
+        nannies = list(local.workers.values())
+
+        async def close() -> None:
+            closing = (
+                nanny.close(timeout=_CLOSING, reason="the command ends") for nanny in nannies
+            )
+            await asyncio.gather(*closing, return_exceptions=True)
+
+        try:
+            yield local
+        finally:
+            local.sync(close)
 
 
 @contextlib.contextmanager

@@ -55,6 +55,10 @@ _BATCHES_PER_TASK = 4
 # Seconds in which workers that are told to stop seal what they have: a batch or two, and a shard.
 _FAREWELL = 20.0
 
+# The same after Ctrl-C or SIGTERM, which end a command within two seconds. Workers elsewhere seal what they have
+# without us.
+_INTERRUPTED_FAREWELL = 1.0
+
 
 def compute(
     cluster: Cluster,
@@ -197,8 +201,8 @@ class _Sending:
                     self._refill()
                     self._wait()
                     progress(sum(self._through.values()))
-        except BaseException:
-            self._call_off()
+        except BaseException as error:
+            self._call_off(_FAREWELL if isinstance(error, Exception) else _INTERRUPTED_FAREWELL)
             raise
         finally:
             from distributed.client import ClosedClientError
@@ -288,11 +292,11 @@ class _Sending:
         future = self._running.pop(number).future
         future.result(timeout=SILENCE)
 
-    def _call_off(self) -> None:
+    def _call_off(self, seconds: float) -> None:
         """Have workers seal what they have, which they do when the mark is gone, and take it."""
         with contextlib.suppress(BottleneckError):
             unset(self._job.sight.mark)
-        until = time.monotonic() + _FAREWELL
+        until = time.monotonic() + seconds
         with contextlib.suppress(queue.Empty):
             while self._running:
                 event = self._happened.get(timeout=max(until - time.monotonic(), 0))

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 # Seconds between two signs of a worker, which go through the scheduler.
 _BETWEEN_SIGNS = 1.0
 
+# Seconds between two looks for a mark on a file system. Together with a batch and a shard it has to fit into
+# the second that an interrupted command waits.
+_BETWEEN_LOOKS = 0.3
+
 # Seconds between two looks for a mark behind a URL: a request each, for which the base waits.
 _BETWEEN_REQUESTS = 5.0
 
@@ -327,7 +331,7 @@ def _run_here(
     worker: "Worker", job: Job, number: int, task: Task, held: list[dict[int, Digests]]
 ) -> Done:
     name, tally, mark = str(worker.name), ExtractionStatistics(), job.sight.mark
-    between = _BETWEEN_REQUESTS if is_url(mark) else _BETWEEN_SIGNS
+    between = _BETWEEN_REQUESTS if is_url(mark) else _BETWEEN_LOOKS
     with _one_at_a_time:
         if not is_marked(mark):
             return Done(name, tally, whole=False)

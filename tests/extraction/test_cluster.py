@@ -309,6 +309,38 @@ def test_paused_workers_are_named_with_their_memory_and_others_do_their_tasks(
     assert_same(FeatureCache(cache), small_here)
 
 
+# Seconds in which SIGTERM ends a command, and what a machine that is loaded several times over may add.
+ENDS_WITHIN = 2 + 1.5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("local", [True, False], ids=["local", "elsewhere"])
+@pytest.mark.parametrize("computing", [True, False], ids=["computing", "building"])
+def test_sigterm_ends_a_command_on_a_cluster_soon_with_what_is_finished_sealed(
+    many: Path, here: FeatureCache, crew: Crew, tmp_path: Path, local: bool, computing: bool
+) -> None:
+    if not local:
+        crew.hire("one")
+        crew.wait_for("one")
+    cache = tmp_path / "cache"
+    where = "local:2" if local else crew.address
+    line = command("extract", many, "--cache", cache, *OPTIONS, "--cluster", where)
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: sealed(cache) >= 4 if computing else cache.exists())
+        if not computing:
+            time.sleep(1)  # it connects, and has the base built
+        process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        _, said = process.communicate(timeout=PATIENCE)
+        took = time.monotonic() - started
+    assert process.returncode == 143, said
+    assert took < ENDS_WITHIN, said
+    if computing:
+        report = compute_here(many, cache)
+        assert 0 < report.computed < 240
+        assert_same(FeatureCache(cache), here)
+
+
 def at_rest(crew: Crew, name: str) -> bool:
     """Tell whether a worker has nothing to do, or has ended, having been taken for lost."""
 
