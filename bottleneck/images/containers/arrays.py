@@ -163,7 +163,7 @@ def _labels_fit(count: int, labels: Shape) -> bool:
 
 
 class Npz(Arrays):
-    """A ``.npz`` file. An array is read whole when the first of its images is asked for.
+    """A ``.npz`` file. An array is read whole when the first of its images is read, and kept.
 
     Parameters
     ----------
@@ -189,6 +189,10 @@ class Npz(Arrays):
         except FAULTS as error:
             raise not_readable(file, ".npz file", error) from error
         super().__init__(file, shapes)
+        used = {*self._images, *filter(None, self._labels.values())}
+        total = sum(self._members[name].file_size for name in used)
+        if problem := find_size_problem(total):
+            raise BottleneckError(f"{file} {problem}; or save it as HDF5, which is read by image")
 
     def _describe(self, name: str) -> Shape:
         """Read the header of an array only."""
@@ -217,10 +221,7 @@ class Npz(Arrays):
     def _array(self, name: str) -> NDArray[Any]:
         with self._reading:
             if name not in self._read:
-                entry = self._members[name]
-                if problem := find_size_problem(entry.file_size, f"array {name} unpacks to"):
-                    raise UnreadableImageError(f"{problem}; or save it in parts, or as HDF5")
-                self._read[name] = _read_npy(read_member(self._content, entry))
+                self._read[name] = _read_npy(read_member(self._content, self._members[name]))
             return self._read[name]
 
 
