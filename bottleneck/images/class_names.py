@@ -1,8 +1,8 @@
 """Class names: spellings that mean the same class, and values that mean no class."""
 
 import unicodedata
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 
 # What people and their tools write where a label is missing.
 _MISSING = frozenset(["", "na", "n/a", "nan", "<na>", "null"])
@@ -55,6 +55,29 @@ def merge_spellings(counts: Mapping[str, int]) -> tuple[dict[str, str], tuple[st
             shown = ", ".join(map(repr, sorted(same)))
             notes.append(f"Labels {shown} differ only in spelling: read as one class, {chosen!r}")
     return {name: names[name] for name in counts}, tuple(notes)
+
+
+def find_combinations(labels: Collection[str]) -> list[str]:
+    """Find labels that look like several labels of one image.
+
+    Parts of a label have to occur in others as well: in ``daisy|red`` beside ``daisy|white``, not in ``R&B;soul``.
+    Words parted by spaces or underscores also make up ordinary names, so there must be fewer words than labels.
+
+    Examples
+    --------
+    >>> find_combinations(["cats;pet", "dogs;pet", "cats"])
+    ['cats;pet', 'dogs;pet']
+    >>> find_combinations(["great dane", "great pyrenees", "pug"])
+    []
+    """
+    for separator in ("|", ";", ","):
+        several = [label for label in labels if separator in label]
+        parts = Counter(part.strip() for label in labels for part in set(label.split(separator)))
+        if any(parts[part.strip()] > 1 for label in several for part in label.split(separator)):
+            return sorted(several)
+    several = [label for label in labels if " " in label]
+    words = {word for label in labels for word in label.split()}
+    return sorted(several) if len(words) < len(labels) else []
 
 
 def _key(name: str) -> str:

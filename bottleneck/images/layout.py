@@ -157,10 +157,9 @@ def _are_splits(
         return True
     # one folder called "train" among "bus" and "car" is a class; with folders of its own it is not
     nested = [top for top in splits if any(len(path) > 1 and path[0] == top for path in paths)]
-    others = sorted(set(tops) - set(nested))
     if nested and others:
         raise BottleneckError(
-            f"{source} mixes split folders ({', '.join(nested)}) with others ({', '.join(others)}): "
+            f"{source} mixes split folders ({', '.join(splits)}) with others ({', '.join(others)}): "
             "expected either class folders only, or only train, val and test above class folders; "
             "--splits folders takes the others as part of no split, --splits none takes all as classes"
         )

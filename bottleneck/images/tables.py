@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bottleneck.errors import BottleneckError
-from bottleneck.images.class_names import is_missing, merge_spellings
+from bottleneck.images.class_names import find_combinations, is_missing, merge_spellings
 from bottleneck.images.image_set import ImageFile, ImageSet
 from bottleneck.images.layout import DEFAULT, LayoutOptions
 from bottleneck.images.names import SPLITS
@@ -101,6 +101,12 @@ def _read_labels(
     name = table.header[columns.label]
     _refuse_quantities(file, name, counts)
     names, notes = merge_spellings(counts)
+    if several := find_combinations(counts):
+        notes = (
+            *notes,
+            f"{len(several):,} labels in column {name!r} look like several labels of one image, and each is read as a "
+            f"class of its own, the first {several[0]!r}; more than one label an image is not supported",
+        )
     missing = len(cells) - counts.total()
     if missing:
         notes = (*notes, f"No label in column {name!r} in {missing:,} of {len(cells):,} rows")

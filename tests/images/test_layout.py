@@ -121,6 +121,17 @@ def test_splits_beside_other_folders_are_read_as_the_option_says(tmp_path: Path)
     assert "named as a split" in refusal(plant(tmp_path / "two", "a/1.png"), splits="folders")
 
 
+def test_a_folder_of_icons_beside_splits_is_part_of_no_split(tmp_path: Path) -> None:
+    paths = ("Train/0/1.png", "Train/1/2.png", "Test/3.png", "Meta/0.png")
+    assert "split folders (Test, Train) with others (Meta)" in refusal(plant(tmp_path, *paths))
+    assert list(layout_of(*paths, splits="folders").values()) == [
+        ("0", "train"),
+        ("1", "train"),
+        (None, "test"),
+        (None, None),
+    ]
+
+
 # --- wrappers, junk
 
 

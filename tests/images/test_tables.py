@@ -129,6 +129,18 @@ def test_numbered_classes_with_enough_images_are_classes(tmp_path: Path) -> None
     assert len(read(tmp_path, "path,label\n" + rows).classes) == 30
 
 
+@pytest.mark.parametrize(
+    "combined",
+    ["daisy|red,daisy|white,rose|red", "cats;pet,dogs;pet,cats", "a b,a c,b c,a b c,a,b"],
+)
+def test_labels_that_combine_several_are_reported(tmp_path: Path, combined: str) -> None:
+    found = combined.split(",")
+    plant(tmp_path, *(f"{n}.jpg" for n in range(len(found))))
+    rows = "".join(f"{n}.jpg,{label}\n" for n, label in enumerate(found))
+    [note] = read(tmp_path, "path,label\n" + rows).notes
+    assert "look like several labels of one image" in note
+
+
 # --- the file
 
 
