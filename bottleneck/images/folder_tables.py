@@ -7,6 +7,7 @@ from bottleneck.errors import BottleneckError
 from bottleneck.images.image_set import ImageSet
 from bottleneck.images.table_columns import Columns
 from bottleneck.images.tables import read_table
+from bottleneck.remote import is_url
 
 # The hub's imagefolder calls its table so; it goes before all others.
 _METADATA = ("metadata.csv", "metadata.tsv")
@@ -55,8 +56,14 @@ def _label(images: ImageSet, table: ImageSet, name: str) -> ImageSet:
         notes.append(
             f"No label in {name} for {len(bare):,} of {len(files):,} images, the first {bare[0]!r}"
         )
-    # rows whose image lies elsewhere, or failed
-    files += by_path.values()
+    # the user named the folder and not the table, so a row of it opens nothing elsewhere
+    outside = f"{name} names it, but it lies outside the folder; to read it, give {name} as IMAGES"
+    files += [
+        row._replace(problem=row.problem or outside, stamp=None)
+        if Path(row.path).is_absolute() or is_url(row.path)
+        else row
+        for row in by_path.values()
+    ]
     notes = [*(note for note in images.notes if "--label-pattern" not in note), *notes]
     return ImageSet(images.root, tuple(files), images.ignored, tuple(notes))
 

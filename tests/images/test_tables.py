@@ -268,6 +268,14 @@ def test_splits_of_folders_stay_where_a_table_gives_the_labels(tmp_path: Path) -
     ]
 
 
+def test_a_table_in_a_folder_opens_no_image_outside_of_it(tmp_path: Path) -> None:
+    plant(tmp_path, "set/0.png", "secret.png")
+    (tmp_path / "set" / "labels.csv").write_text("path,label\n0.png,cat\n../secret.png,dog\n")
+    inside, outside = read_source(tmp_path / "set").files
+    assert (inside.label, inside.problem) == ("cat", None)
+    assert "lies outside the folder" in (outside.problem or "")
+
+
 def test_tables_that_are_not_read_are_reported(tmp_path: Path) -> None:
     plant(tmp_path / "classes", "cat/1.png", "dog/2.png", "labels.csv")
     assert (
