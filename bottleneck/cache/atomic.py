@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +17,9 @@ from bottleneck.errors import BottleneckError
 # Begins with a dot so that listings of a folder leave it out; what a killed process leaves behind
 # is told by it.
 TEMPORARY = ".unfinished-"
+
+# Seconds for which an unfinished folder is left alone: one that was just created may not be locked yet.
+_YOUNG = 60
 
 # full disk, quota used up, largest file the system or `ulimit -f` allows
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -95,14 +100,43 @@ def new_folder(path: Path, what: str, mend: str) -> Iterator[Path]:
     unfinished = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
     try:
         unfinished.mkdir(parents=True)
-        yield unfinished
-        unfinished.rename(path)
+        remove_abandoned(path.parent)
+        # the system releases the lock when we are killed
+        with _locked(unfinished):
+            yield unfinished
+            unfinished.rename(path)
     except OSError as error:
         raise BottleneckError(
             f"cannot write {what} to {path}: {error.strerror or error}; {mend}"
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Lock a folder if nobody else has; tell whether it is locked. Not every file system can."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_locked = True
+        except OSError:
+            is_locked = False
+        yield is_locked
+    finally:
+        os.close(descriptor)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove unfinished folders whose process is gone, see `new_folder`."""
+    for folder in parent.glob(f"{TEMPORARY}????????-*"):
+        # where it cannot be told whether its process is gone, it stays
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _YOUNG:
+                with _locked(folder) as is_abandoned:
+                    if is_abandoned:
+                        shutil.rmtree(folder)
 
 
 def refuse_taken(path: str | os.PathLike[str], what: str, mend: str) -> None:

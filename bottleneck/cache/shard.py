@@ -18,12 +18,13 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from bottleneck.cache.atomic import write_atomically
+from bottleneck.cache.atomic import open_regular, write_atomically
 from bottleneck.cache.digests import Digests
+from bottleneck.cache.hdf5 import open_dataset
 from bottleneck.cache.location import name_of
-from bottleneck.cache.recipe import Recipe, refuse_newer
-from bottleneck.cache.schema import build, read_json
-from bottleneck.errors import BottleneckError
+from bottleneck.cache.recipe import DTYPES, Recipe, refuse_newer
+from bottleneck.cache.schema import SchemaError, build, read_json
+from bottleneck.errors import BottleneckError, one_line
 
 FORMAT = "bottleneck-shard"
 VERSION = 1
@@ -141,7 +142,7 @@ def check_shard(path: Path, name: str | None = None) -> None:
         raise DamagedShardError(f"{path} does not bear the name of a shard")
     try:
         with (
-            path.open("rb") as file,
+            open_regular(path) as file,
             mmap.mmap(file.fileno(), 0, _MAPPED, prot=mmap.PROT_READ) as content,
         ):
             crc = isal_zlib.crc32(content)
@@ -165,17 +166,45 @@ def read_shard(path: Path) -> Shard:
         The file is of a newer format.
     """
     check_shard(path)
-    # through a file of Python's: HDF5 would take a lock, or mind one of somebody else
-    with path.open("rb") as raw, h5py.File(raw, "r") as file:
-        refuse_newer(path, int(file.attrs["version"]), VERSION)
-        features = file["features"]
-        return Shard(
-            path,
-            build(Recipe, read_json(file.attrs["recipe"])),
-            Digests.from_ascii(file["digests"][:]),
-            file["views"][:],
-            Stored(path, features.dtype, features.shape, features.id.get_offset()),
-        )
+    try:
+        # through a file of Python's: HDF5 would take a lock, or mind one of somebody else
+        with open_regular(path) as raw, h5py.File(raw, "r") as file:
+            return _read_content(path, file, path.stat().st_size)
+    except DamagedShardError:
+        raise
+    except SchemaError as error:
+        raise _invalid(path, error) from error
+    except BottleneckError:  # of a newer format
+        raise
+    except Exception as error:  # h5py raises what it likes on foreign files
+        raise _invalid(path, error) from error
+
+
+def _read_content(path: Path, file: h5py.File, size: int) -> Shard:
+    """Read a shard whose bytes are those that its name promises, and check that they make a shard."""
+    refuse_newer(path, int(file.attrs["version"]), VERSION)
+    recipe = build(Recipe, read_json(file.attrs["recipe"]))
+    features = open_dataset(file, "features", DTYPES, size)
+    if features.ndim < 2:
+        raise SchemaError(f"features: expected two axes or more, found shape {features.shape}")
+    digests = open_dataset(file, "digests", ("S64",), size, len(features))
+    views = open_dataset(file, "views", ("uint16",), size, len(features))
+    if digests.ndim != 1 or views.ndim != 1:
+        raise SchemaError("digests and views: expected one axis")
+    return Shard(
+        path,
+        recipe,
+        Digests.from_ascii(digests[:]),
+        views[:],
+        Stored(path, features.dtype, features.shape, features.id.get_offset()),
+    )
+
+
+def _invalid(path: Path, error: Exception) -> DamagedShardError:
+    return DamagedShardError(
+        f"shard {path} is not as bottleneck writes shards: {one_line(error)}. "
+        f"`bottleneck cache repair {name_of(path.parents[2])}` computes again what it held"
+    )
 
 
 def shard_paths(folder: Path) -> list[Path]:

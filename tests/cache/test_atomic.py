@@ -1,10 +1,13 @@
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from bottleneck.cache.atomic import remove_unfinished, write_atomically
+from bottleneck.cache.atomic import new_folder, remove_unfinished, write_atomically
 
 
 def test_a_file_replaces_the_one_before_in_one_piece(tmp_path: Path) -> None:
@@ -45,3 +48,30 @@ def test_only_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".hidden").touch()
     remove_unfinished(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "shard.h5"]
+
+
+def test_a_folder_of_a_killed_process_is_cleared_and_that_of_a_living_one_is_not(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import pathlib, sys, time\n"
+        "from bottleneck.cache.atomic import new_folder\n"
+        "with new_folder(pathlib.Path(sys.argv[1]), 'a run', '') as folder:\n"
+        "    print(folder, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / name)], stdout=subprocess.PIPE, text=True
+        )
+        for name in ("killed", "living")
+    ]
+    folders = [Path(process.stdout.readline().strip()) for process in started if process.stdout]
+    started[0].send_signal(signal.SIGKILL)
+    started[0].wait()
+    for folder in folders:
+        os.utime(folder, (0, time.time() - 3600))
+    with new_folder(tmp_path / "next", "a run", ""):
+        assert [folder.exists() for folder in folders] == [False, True]
+    started[1].kill()
+    started[1].wait()

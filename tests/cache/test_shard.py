@@ -1,8 +1,10 @@
 import fcntl
+import os
 import random
 import shutil
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -108,6 +110,81 @@ def test_it_is_read_while_somebody_holds_a_lock_on_it(shard: Path) -> None:
         with pytest.raises(OSError, match="lock"):
             h5py.File(shard, "r")
         np.testing.assert_array_equal(read_shard(shard).features, FEATURES)
+
+
+def forge(shard: Path, change: Callable[[h5py.File], None]) -> Path:
+    """Change what is inside a shard, and give it the name of its new bytes."""
+    with h5py.File(shard, "r+") as file:
+        change(file)
+    crc = f"{zlib.crc32(shard.read_bytes()):08x}"
+    return shard.rename(shard.with_name(f"{shard.name[:-11]}{crc}.h5"))
+
+
+def put(name: str, value: object, **options: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        if isinstance(value, h5py.SoftLink | h5py.ExternalLink):
+            file[name] = value
+        elif isinstance(value, str):
+            file.create_group(name)
+        else:
+            file.create_dataset(name, **({} if value is None else {"data": value}), **options)
+
+    return change
+
+
+def make_virtual(file: h5py.File) -> None:
+    del file["features"]
+    layout = h5py.VirtualLayout((7, 5), "f4")
+    layout[:] = h5py.VirtualSource("/gone.h5", "features", (7, 5))
+    file.create_virtual_dataset("features", layout)
+
+
+FORGERIES = {
+    "virtual": make_virtual,
+    "external": put("features", None, shape=(7, 5), dtype="f4", external="/etc/passwd"),
+    "never allocated": put("features", None, shape=(7, 5), dtype="f4"),
+    "soft link": put("features", h5py.SoftLink("/views")),
+    "external link": put("features", h5py.ExternalLink("/gone.h5", "x")),
+    "group": put("features", "group"),
+    "compressed": put("features", FEATURES, compression="gzip"),
+    "chunked": put("features", FEATURES, chunks=(1, 5)),
+    "one axis": put("features", FEATURES[:, 0]),
+    "double": put("features", FEATURES.astype("f8")),
+    "big-endian": put("features", FEATURES.astype(">f4")),
+    "fewer rows": put("features", FEATURES[:3]),
+    "no digests": lambda file: file.__delitem__("digests"),
+    "wide views": put("views", VIEWS.astype("u8")),
+    "many digests": put("digests", None, shape=(10**12,), dtype="S64"),
+    "many of all": lambda file: [
+        put(name, None, shape=(10**12, *more), dtype=dtype)(file)
+        for name, more, dtype in (
+            ("digests", (), "S64"),
+            ("views", (), "u2"),
+            ("features", (5,), "f4"),
+        )
+    ],
+    "no recipe": lambda file: file.attrs.__delitem__("recipe"),
+    "recipe is a number": lambda file: file.attrs.__setitem__("recipe", 3),
+    "recipe leads out": lambda file: file.attrs.__setitem__(
+        "recipe", file.attrs["recipe"].replace("mixed10", "../x")
+    ),
+    "version is text": lambda file: file.attrs.__setitem__("version", "one"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_file_with_the_right_sum_that_is_no_shard_is_refused(shard: Path, name: str) -> None:
+    forged = forge(shard, FORGERIES[name])
+    with pytest.raises(DamagedShardError, match="is not as bottleneck writes shards"):
+        read_shard(forged)
+
+
+def test_a_pipe_in_place_of_a_shard_is_refused_at_once(shard: Path) -> None:
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(DamagedShardError, match="not a regular file"):
+        read_shard(shard)
 
 
 def test_a_newer_format_is_refused_with_advice(shard: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -248,3 +249,13 @@ def test_no_arguments_show_what_there_is(cli: Cli) -> None:
     for command in ("extract", "fit-head", "predict", "cache", "demo"):
         assert command in process.stdout + process.stderr
     assert "Traceback" not in process.stderr
+
+
+def test_the_package_runs_as_a_module() -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "bottleneck", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout.startswith("bottleneck ")

@@ -1,0 +1,5 @@
+"""`python -m bottleneck`."""
+
+from bottleneck.cli.main import main
+
+main()
