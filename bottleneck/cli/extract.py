@@ -4,35 +4,20 @@ from typing import Annotated
 
 import typer
 
-from bottleneck.cache.recipe import PLAIN
 from bottleneck.cache.store import FeatureCache
 from bottleneck.cli import options, terminal
 from bottleneck.cli.bars import progress_bar
 from bottleneck.extraction.conveyor import SEAL_SECONDS
 from bottleneck.extraction.extract import extract as run_extract
+from bottleneck.extraction.spec import FeatureSpec
 from bottleneck.images.decode import MAX_PIXELS
-from bottleneck.images.layout import LayoutOptions
 
 
+@options.takes_spec
 def extract(
     images: options.Images,
     cache: Annotated[str, typer.Option(help="The cache's folder or URL; made if need be.")],
-    base: options.Base = "inception_v3",
-    preprocessing: options.Preprocessing = None,
-    weights: options.Weights = None,
-    tap: options.Taps = None,
-    drop_blocks: options.DropBlocks = 0,
-    pool: options.PoolName = "avg",
-    image_size: options.ImageSize = None,
-    resize: options.ResizeName = "squash",
-    precision: options.PrecisionName = "float32",
-    dtype: options.DtypeName = None,
-    views: options.Views = 0,
-    augment: options.Augment = PLAIN,
-    seed: options.WeightsSeed = 0,
-    splits: options.Splits = "auto",
-    classes_at: options.ClassesAt = None,
-    label_pattern: options.LabelPattern = None,
+    spec: FeatureSpec,
     root: options.Root = None,
     path_column: options.PathColumn = "path",
     label_column: options.LabelColumn = None,
@@ -53,20 +38,7 @@ def extract(
         report = run_extract(
             images,
             cache,
-            base=base,
-            preprocessing=preprocessing,
-            weights=weights,
-            tap=tap,
-            drop_blocks=drop_blocks,
-            pool=pool,
-            image_size=image_size,
-            resize=resize,
-            precision=precision,
-            dtype=dtype,
-            views=views,
-            augment=augment,
-            seed=seed,
-            layout=LayoutOptions(splits, classes_at, label_pattern),
+            **vars(spec),
             root=root,
             path_column=path_column,
             label_column=label_column,

@@ -1,7 +1,11 @@
 """Options that commands take, by the headings of the help pages."""
 
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +14,7 @@ from bottleneck.bases.network import Pool
 from bottleneck.cache.recipe import Dtype, Precision
 from bottleneck.cli.terminal import set_debug
 from bottleneck.extraction.engines.protocol import EngineName
+from bottleneck.extraction.spec import FeatureSpec
 from bottleneck.images.decode import Fit
 from bottleneck.images.layout import SplitFolders
 
@@ -23,7 +28,7 @@ Images = Annotated[
     typer.Argument(
         metavar="IMAGES",
         help="A folder of class folders, one with train/ val/ test/ above them, a flat folder, "
-        "a CSV, one picture, or files that hold many (.zip, .tar, .parquet, .npz, .h5, CIFAR-10's batches); or a URL "
+        "a CSV, one image, or files that hold many (.zip, .tar, .parquet, .npz, .h5, CIFAR-10's batches); or a URL "
         "such as s3://bucket/folder.",
     ),
 ]
@@ -37,14 +42,12 @@ RecipeId = Annotated[
 WeightsNow = Annotated[
     str | None,
     typer.Option(
-        "--weights", help="Where the base's weights are now.", show_default="where they were"
+        "--weights", help="Where the base's weights are now.", show_default="where they were before"
     ),
 ]
 Memory = Annotated[
     int | None,
-    typer.Option(
-        min=0, help="MB that features may take in memory.", show_default="half of what is free"
-    ),
+    typer.Option(min=0, help="Memory for features, in MB.", show_default="half of what is free"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Debug = Annotated[
@@ -56,7 +59,9 @@ Base = Annotated[
 ]
 Preprocessing = Annotated[
     PreprocessingName | None,
-    _feature("--preprocessing", help="For a .keras file as base: what it expects of pixels."),
+    _feature(
+        "--preprocessing", help="For a .keras file as base: the pixel range its network expects."
+    ),
 ]
 Weights = Annotated[
     str | None,
@@ -70,7 +75,7 @@ Taps = Annotated[
     _feature("--tap", help="A layer to keep; may be repeated.", show_default="the last"),
 ]
 DropBlocks = Annotated[
-    int, _feature(min=0, help="In place of a tap: leave out so many blocks at the top.")
+    int, _feature(min=0, help="In place of a tap: number of blocks to leave out at the top.")
 ]
 PoolName = Annotated[Pool, _feature("--pool", help="How the tap's map becomes a vector.")]
 ImageSize = Annotated[
@@ -120,8 +125,52 @@ LabelPattern = Annotated[
     ),
 ]
 
+# An option for each field of FeatureSpec, in the order of the help page; the defaults are those of the fields.
+_SPEC: dict[str, Any] = {
+    "base": Base,
+    "preprocessing": Preprocessing,
+    "weights": Weights,
+    "tap": Taps,
+    "drop_blocks": DropBlocks,
+    "pool": PoolName,
+    "image_size": ImageSize,
+    "resize": ResizeName,
+    "precision": PrecisionName,
+    "dtype": DtypeName,
+    "views": Views,
+    "augment": Augment,
+    "seed": WeightsSeed,
+}
+
+
+def takes_spec(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a `FeatureSpec` in place of its parameter `spec`."""
+    defaults = {field.name: field.default for field in dataclasses.fields(FeatureSpec)}
+    signature = inspect.signature(command, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        own = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        if parameter.name != "spec":
+            parameters.append(own)
+            continue
+        parameters += [
+            own.replace(name=name, annotation=annotation, default=defaults[name])
+            for name, annotation in _SPEC.items()
+        ]
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        spec = FeatureSpec(**{name: given.pop(name) for name in _SPEC})
+        command(**given, spec=spec)
+
+    # typer reads one or the other, depending on its version
+    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+    return with_options
+
+
 Root = Annotated[
-    str | None, _csv(help="The folder its paths start from.", show_default="where it lies")
+    str | None, _csv(help="The folder its paths are relative to.", show_default="the CSV's folder")
 ]
 PathColumn = Annotated[str, _csv(help="The column of paths.")]
 LabelColumn = Annotated[
@@ -130,29 +179,29 @@ LabelColumn = Annotated[
 SplitColumn = Annotated[
     str | None, _csv(help="The column of splits.", show_default="split, if there")
 ]
-SkipMissing = Annotated[bool, _csv("--skip-missing", help="Go on where files do not exist.")]
+SkipMissing = Annotated[bool, _csv("--skip-missing", help="Skip files that do not exist.")]
 
 RetryFailed = Annotated[
     bool, _running("--retry-failed", help="Try images again that failed before.")
 ]
 MaxPixels = Annotated[
-    int, _running(min=1, help="Refuse pictures with more pixels (decompression bombs).")
+    int, _running(min=1, help="Refuse images with more pixels (decompression bombs).")
 ]
 BatchSize = Annotated[
     int | None,
-    _running(
-        min=1, help="Images the base is given at once.", show_default="16; on a GPU what fits"
-    ),
+    _running(min=1, help="Images per batch.", show_default="16; on a GPU as many as fit"),
 ]
 Workers = Annotated[
     int | None,
-    _running(min=1, help="Pictures decoded at the same time.", show_default="as many as cores"),
+    _running(min=1, help="Images decoded at the same time.", show_default="as many as cores"),
 ]
 Engine = Annotated[
     EngineName,
     _running("--engine", help="What runs the base; auto: OpenVINO on a CPU, if installed."),
 ]
-SealSeconds = Annotated[float, _running(min=0.0, help="Seal what is computed at least this often.")]
+SealSeconds = Annotated[
+    float, _running(min=0.0, help="Write computed features at least this often, in seconds.")
+]
 Cluster = Annotated[
     str | None,
     _running(
