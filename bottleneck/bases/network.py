@@ -1,4 +1,4 @@
-"""A frozen base with everything around it that turns pixels into features, in one graph."""
+"""A frozen base with preprocessing and pooling: one graph from pixels to features."""
 
 import contextlib
 import difflib

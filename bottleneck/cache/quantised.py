@@ -1,8 +1,8 @@
-"""A base's graph in whole numbers of eight bits, as a cache keeps it.
+"""Int8-quantised graph of a base, as a cache stores it.
 
-It stands for the weights it was made from: the numbers it rounds to depend on the pictures it was
+It stands for the weights it was made from: the numbers it rounds to depend on the images it was
 calibrated on, so it is made once and kept, and its digest is what a recipe says of the weights. Lost, it can be
-made again to the bit from the same pictures, on a like machine.
+made again to the bit from the same images, on a like machine.
 """
 
 import dataclasses
@@ -18,18 +18,18 @@ from bottleneck.cache.recipe import QUANTISED, refuse_newer
 from bottleneck.cache.schema import build, read_json
 from bottleneck.errors import BottleneckError
 
-# How names of graphs end.
+# Suffix of the file names.
 SUFFIX = ".int8"
 FORMAT = "bottleneck-int8"
 VERSION = 1
 
-# Digits of its digest in a file's name: whatever is damaged is told by them.
+# Digits of the digest in a file's name, by which damage is detected.
 _DIGITS = 16
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a graph was made from.
+    """The weights and options a graph was made from.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ def write_quantised(
     graph: bytes,
     weights: bytes,
 ) -> Path:
-    """Write a graph into a cache, whole or not at all, and tell where.
+    """Write a graph into a cache atomically, and return its path.
 
     Parameters
     ----------
@@ -117,12 +117,12 @@ def write_quantised(
 
 
 def read_quantised(path: Path) -> Quantised:
-    """Read a graph, every byte of it checked.
+    """Read a graph and check its digest.
 
     Raises
     ------
     BottleneckError
-        It is not there, or not as it was written.
+        The file is missing or damaged.
     """
     from safetensors import SafetensorError, safe_open
     from safetensors.numpy import load
@@ -151,7 +151,7 @@ def read_checked(path: Path) -> bytes:
     Raises
     ------
     BottleneckError
-        It is not there, or not as it was written.
+        The file is missing or damaged.
     """
     try:
         content = read_regular(path)
@@ -159,23 +159,23 @@ def read_checked(path: Path) -> bytes:
         raise BottleneckError(
             f"cannot read the quantised graph {path} ({error.strerror}), without which no more features like those "
             f"made with it can be had; put it back, say with --weights where it is now, or extract again with "
-            "--precision int8, which makes the same of the same pictures, and of others another"
+            "--precision int8, which makes the same of the same images, and of others another"
         ) from error
     if hashlib.sha256(content).hexdigest()[:_DIGITS] != path.stem.rpartition("-")[2]:
         raise BottleneckError(
             f"the quantised graph {path} is damaged, or was renamed; put back a copy, or remove it and extract again "
-            "with --precision int8, which makes the same of the same pictures, and of others another"
+            "with --precision int8, which makes the same of the same images, and of others another"
         )
     return content
 
 
 def quantised_paths(cache: Path) -> list[Path]:
-    """The graphs of a cache, sorted by name."""
+    """Return the graphs of a cache, sorted by name."""
     return sorted((cache / QUANTISED).glob(f"[!.]*{SUFFIX}"))
 
 
 def quantised_for(cache: Path, base: str, tap: str, pool: str, image_size: int) -> Iterator[Path]:
-    """Those of a cache's graphs that are named after a base, a tap, how it is pooled, and a size."""
+    """Return the graphs of a cache for a base, tap, pool and image size."""
     middle = f"-{base}-{tap}-{pool}-{image_size}"
     return (
         path for path in quantised_paths(cache) if path.stem.rpartition("-")[0].endswith(middle)

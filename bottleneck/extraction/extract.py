@@ -83,7 +83,7 @@ def extract(
     ----------
     images : path
         A folder of class folders; a folder with ``train``, ``val`` and ``test`` above class
-        folders; a flat folder; a CSV; one picture; or files that hold many, see
+        folders; a flat folder; a CSV; one image; or files that hold many, see
         `bottleneck.images.source.read_source`.
         Or the URL of any of these.
     cache : path
@@ -110,7 +110,7 @@ def extract(
         Former name of `resize`.
     precision : {"float32", "bfloat16", "float16", "int8"}
         What the base computes in. For int8 its graph is quantised the first time, which takes some of the
-        pictures, and kept in the cache.
+        images, and kept in the cache.
     dtype : {"float32", "float16"}, optional
         What features are stored in; by default float32 for vectors and float16 for maps.
     views : int
@@ -126,12 +126,12 @@ def extract(
     retry_failed : bool
         Try images again that failed before and have not changed.
     max_pixels : int
-        Pictures with more pixels are refused as decompression bombs.
+        Images with more pixels are refused as decompression bombs.
     batch_size : int, optional
         Images the base is given at once; by default 16 on a CPU and in a cluster, on a GPU as many as its memory
         takes up to 256.
     workers : int, optional
-        Pictures decoded at the same time; by default as many as there are cores.
+        Images decoded at the same time; by default as many as there are cores.
     engine : {"auto", "keras", "openvino"}
         What runs the base: the fastest there is, or this one. In float32 they agree within a thousandth, so a
         recipe does not say which it was.
@@ -151,7 +151,7 @@ def extract(
     Raises
     ------
     BottleneckError
-        It cannot be done, and the message says why. What was sealed before is kept.
+        An option, the images or the cache cannot be used, or the computation fails. Sealed features are kept.
 
     Examples
     --------
@@ -204,14 +204,14 @@ def extract(
     with connect(cluster) as workers_of, writer_lock(place):
         execution = Execution(settings, progress, workers_of, statistics)
         known = _known(place)
-        _tell_of_another_set(place, known, found)
+        _warn_about_another_set(place, known, found)
         readers = max(REQUESTS, settings.workers) if is_url(images) else settings.workers
         with _paused_collection():
             listing = recall(
                 found, known, workers=readers, retry_failed=retry_failed, progress=progress
             )
         if workers_of is not None:
-            # a task for a worker names what it computes; without one pictures are hashed on their way to the base
+            # a task for a worker names what it computes; without one images are hashed on their way to the base
             listing = hash_unread(listing, workers=readers, progress=progress)
             refuse_blind(
                 workers_of, place, listing.root, ((row.path, row.digest) for row in listing.ok)
@@ -233,15 +233,15 @@ def extract(
         # The listing comes last: where there is one, an extraction has come to its end
         if ensured.listing != known:
             write_listing(place, ensured.listing)
-    _tell_of_failures(ensured.listing)
+    _warn_about_failures(ensured.listing)
     return _report(place, ensured, views, statistics, time.perf_counter() - started)
 
 
 @contextlib.contextmanager
 def _paused_collection() -> Iterator[None]:
-    """Keep Python's collector of cycles from going through what is found while it is found.
+    """Pause Python's garbage collector while a set is listed.
 
-    There is no cycle in it, and of a million pictures the collector would go through all found so far again
+    There is no cycle in it, and of a million images the collector would go through all found so far again
     and again: a third of the time it takes to find them.
     """
     running = gc.isenabled()
@@ -261,7 +261,7 @@ def _known(cache: Path) -> Listing | None:
         return None
 
 
-def _tell_of_another_set(cache: Path, known: Listing | None, found: ImageSet) -> None:
+def _warn_about_another_set(cache: Path, known: Listing | None, found: ImageSet) -> None:
     if known is not None and known.root != found.root:
         _log.warning(
             "%s listed the images of %s; now it lists those of %s. Features of the others are kept.",
@@ -271,7 +271,7 @@ def _tell_of_another_set(cache: Path, known: Listing | None, found: ImageSet) ->
         )
 
 
-def _tell_of_failures(listing: Listing) -> None:
+def _warn_about_failures(listing: Listing) -> None:
     failed = listing.failed
     for row in failed[:_SHOWN_FAILURES]:
         _log.warning("Skipped %r: %s", row.path, row.reason)

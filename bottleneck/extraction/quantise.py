@@ -1,4 +1,4 @@
-"""A base in whole numbers of eight bits: made once for a cache, and found there again."""
+"""Int8 quantisation of a base: done once for a cache, which keeps the graph."""
 
 import contextlib
 import dataclasses
@@ -41,7 +41,7 @@ from bottleneck.images.place import open_place
 
 _log = logging.getLogger("bottleneck")
 
-# Pictures whose activations tell the range of each layer. NNCF takes 300 by default; of InceptionV3 features
+# Images whose activations tell the range of each layer. NNCF takes 300 by default; of InceptionV3 features
 # with 112 were as close to float32 as they need be, in half a minute.
 CALIBRATED_ON = 128
 
@@ -52,24 +52,25 @@ _NAME = 60
 def with_quantised(
     cache: Path, listing: Listing, wanted: FeatureRequest, settings: Settings, progress: Progress
 ) -> FeatureRequest:
-    """Put in place of float32 weights the graph that a cache has of them; where it has none, make it.
+    """Replace float32 weights by their quantised graph in a cache, which is made if it does not exist.
 
-    Only for who holds the writer's lock. Killed at any instant, it leaves a whole graph or none.
+    The caller holds the writer's lock. If the process is killed, the cache has a complete graph or none.
 
     Parameters
     ----------
     cache : Path
     listing : Listing
-        Pictures to calibrate on.
+        Images to calibrate on.
     wanted : FeatureRequest
-        Of precision int8. Where its weights are a graph already, the cache gets a copy of it.
+        Of precision int8. If its weights are a graph already, it is copied into the cache.
     settings : Settings
     progress : Progress
 
     Raises
     ------
     BottleneckError
-        Keras is to run it, the processor or a package lacks, no picture can be used, or a graph is damaged.
+        The engine is Keras, the processor or the installation does not support int8, no image can be used, or a
+        graph is damaged.
     """
     check_engine_for_int8(settings.engine)
     check_precision("int8")
@@ -80,13 +81,13 @@ def with_quantised(
         if not own.exists():
             own.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(own, read_checked(given))
-        return _instead(wanted, own)
+        return _replace_weights(wanted, own)
     (tap,) = wanted.taps
     asked = (wanted.base.name, tap, wanted.pool, wanted.image_size)
     known = {path: read_quantised(path).origin for path in quantised_for(cache, *asked)}
     for path, origin in known.items():
         if origin.fingerprint == wanted.weights.fingerprint:
-            return _instead(wanted, path)
+            return _replace_weights(wanted, path)
     step = f"loading {wanted.base.name}"
     progress(step, 0, 0)
     network = build_network(
@@ -95,9 +96,9 @@ def with_quantised(
     progress(step, 1, 1)
     for path, origin in known.items():
         if origin.weights_digest == network.weights_digest:
-            return _instead(wanted, path)
-    pictures = calibration_pictures(listing, wanted, settings)
-    graph, weights = quantise(network, pictures, progress)
+            return _replace_weights(wanted, path)
+    images = calibration_images(listing, wanted, settings)
+    graph, weights = quantise(network, images, progress)
     path = write_quantised(
         cache,
         Path(wanted.weights.name).name[:_NAME],
@@ -106,58 +107,58 @@ def with_quantised(
         graph,
         weights,
     )
-    _log.info("Quantised %s, calibrated on %d pictures: %s", wanted.base.name, len(pictures), path)
-    return _instead(wanted, path)
+    _log.info("Quantised %s, calibrated on %d images: %s", wanted.base.name, len(images), path)
+    return _replace_weights(wanted, path)
 
 
-def _instead(wanted: FeatureRequest, path: Path) -> FeatureRequest:
+def _replace_weights(wanted: FeatureRequest, path: Path) -> FeatureRequest:
     return dataclasses.replace(wanted, weights=find_weights(path))
 
 
-def calibration_pictures(
+def calibration_images(
     listing: Listing, wanted: FeatureRequest, settings: Settings
 ) -> list[NDArray[np.uint8]]:
-    """Decode pictures spread over a listing: of those to train on, where it says which these are.
+    """Decode images spread over a listing, from its training split if there is one.
 
     Raises
     ------
     BottleneckError
-        None can be used.
+        No image can be used.
     """
     usable = listing.not_failed
-    # what is tested on has no part in making what is tested
+    # test images must not influence what is tested
     train = usable.where("split", "train")
     rows = train if len(train) else usable
-    place, pictures = open_place(listing.root), []
+    place, images = open_place(listing.root), []
     with pixel_limit():
         for row in _spread(rows):
             with contextlib.suppress(UnreadableImageError):
                 data = place.read(row.path)
-                pictures.append(decode(data, wanted.image_size, wanted.resize, settings.max_pixels))
-            if len(pictures) == CALIBRATED_ON:
+                images.append(decode(data, wanted.image_size, wanted.resize, settings.max_pixels))
+            if len(images) == CALIBRATED_ON:
                 break
-    if not pictures:
+    if not images:
         raise BottleneckError(
-            f"none of the {len(rows)} pictures in {listing.root} can be used, and --precision int8 is calibrated on "
-            "some; give it pictures, or leave --precision out"
+            f"none of the {len(rows)} images in {listing.root} can be used, and --precision int8 is calibrated on "
+            "some; give it images, or leave --precision out"
         )
-    return pictures
+    return images
 
 
 def _spread(rows: Rows) -> Iterator[Row]:
-    """Go through rows in strides, so that the first of them are from everywhere."""
+    """Yield rows in strides, so that the first ones are spread over all."""
     stride = -(-len(rows) // CALIBRATED_ON)
     places = (range(start, len(rows), stride) for start in range(stride))
     return (rows[place] for place in itertools.chain.from_iterable(places))
 
 
 def quantise(
-    network: Network, pictures: list[NDArray[np.uint8]], progress: Progress
+    network: Network, images: list[NDArray[np.uint8]], progress: Progress
 ) -> tuple[bytes, bytes]:
-    """Bring weights and activations of a network to eight bits.
+    """Quantise weights and activations of a network to int8.
 
     Post-training quantisation as NNCF does it: the range of each layer's activations is that of the
-    pictures, and the bias that rounding brings is corrected (Jacob et al. 2018, Quantization and Training
+    images, and the bias that rounding brings is corrected (Jacob et al. 2018, Quantization and Training
     of Neural Networks for Efficient Integer-Arithmetic-Only Inference; Nagel et al. 2019, Data-Free
     Quantization Through Weight Equalization and Bias Correction).
 
@@ -165,7 +166,7 @@ def quantise(
     ----------
     network : Network
         In float32, of one tap.
-    pictures : list of ndarray of uint8, each of shape (size, size, 3)
+    images : list of ndarray of uint8, each of shape (size, size, 3)
     progress : Progress
 
     Returns
@@ -176,7 +177,7 @@ def quantise(
     Raises
     ------
     BottleneckError
-        It cannot be converted, or not be quantised.
+        The network cannot be converted or quantised.
     """
     openvino = load_openvino()
     model = convert(network)
@@ -186,19 +187,19 @@ def quantise(
     logging.getLogger("nncf").setLevel(logging.ERROR)
     numbers = itertools.count()
 
-    def show(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        progress("calibrating", min(next(numbers), len(pictures)), len(pictures))
-        return picture[None]
+    def show(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        progress("calibrating", min(next(numbers), len(images)), len(images))
+        return image[None]
 
     try:
-        # its own progress goes to stdout, which is for results
+        # NNCF prints its progress to stdout, which is for results
         with contextlib.redirect_stdout(io.StringIO()):
-            made = nncf.quantize(model, nncf.Dataset(pictures, show), subset_size=len(pictures))
-    except Exception as error:  # it raises what its parts raise
+            made = nncf.quantize(model, nncf.Dataset(images, show), subset_size=len(images))
+    except Exception as error:  # NNCF raises exceptions of many types
         raise BottleneckError(
             f"NNCF cannot quantise this base ({' '.join(str(error).split())}); leave --precision out"
         ) from error
-    progress("calibrating", len(pictures), len(pictures))
+    progress("calibrating", len(images), len(images))
     # Names are numbers that go on through the life of the process; without them the same is the same file.
     for number, operation in enumerate(made.get_ordered_ops()):
         operation.set_friendly_name(f"{operation.get_type_name()}_{number}")

@@ -1,4 +1,4 @@
-"""`bottleneck cache repair`: compute again what is damaged or missing."""
+"""`bottleneck cache repair`: compute damaged and missing features again."""
 
 import functools
 import logging
@@ -32,14 +32,14 @@ _log = logging.getLogger("bottleneck")
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was put right.
+    """The result of a repair.
 
     Attributes
     ----------
     computed : dict of str to int
         Images computed again, by recipe; each view of them counts.
     failed : int
-        Images that cannot be computed again: their files are gone, or no longer what they were.
+        Images that cannot be computed again: their files are gone or have changed.
     """
 
     computed: dict[str, int]
@@ -52,21 +52,21 @@ def repair(
     weights: str | os.PathLike[str] | None = None,
     progress: Progress = no_progress,
 ) -> Repaired:
-    """Compute again what damaged shards held, and whatever else listed images lack.
+    """Compute the features of damaged shards again, and any others that listed images are missing.
 
     Parameters
     ----------
     cache : path
         The cache's folder or URL. Its images are read where its listing says they are.
     weights : str or path, optional
-        Where the base's weights are now, if no longer where they were. Other weights are refused.
+        Where the base's weights are now, if they were moved. Other weights are an error.
     progress : callable
         Called with the step's name, how many are done, and how many there are.
 
     Raises
     ------
     BottleneckError
-        The listing is damaged, or weights cannot be had.
+        The listing is damaged, or the weights are not available.
     """
     store = FeatureCache(cache)
     computed = {}
@@ -100,7 +100,7 @@ def repair(
 
 
 def _recipe(folder: Path) -> RecipeFile:
-    """Read a recipe or, where its file is damaged, take it from a shard: each carries its own."""
+    """Read a recipe's file or, if that is damaged, the copy in one of its shards."""
     try:
         return read_recipe(folder)
     except DamagedRecipeError:

@@ -1,4 +1,4 @@
-"""From features to sealed shards."""
+"""Write features into shards."""
 
 import itertools
 import time
@@ -20,7 +20,7 @@ _Stored = NDArray[np.float32] | NDArray[np.float16]
 
 
 class Key(NamedTuple):
-    """What a row of features belongs to; the path is for messages."""
+    """Image and view of a row of features; the path is for messages."""
 
     digest: str
     view: int
@@ -47,12 +47,12 @@ class Sealer:
 
     def _restart(self) -> None:
         self._rows: list[Key] = []
-        # for each tap as many rows as fill a shard: nothing need be put together in the end
+        # for each tap as many rows as fill a shard, so that nothing has to be concatenated
         self._outputs: list[_Stored] = []
         self._since = time.monotonic()
 
     def add(self, rows: list[Key], outputs: tuple[NDArray[np.float32], ...]) -> None:
-        """Take the features of a batch, whose rows beyond those named mean nothing."""
+        """Add the features of a batch; rows beyond those named are padding."""
         recipe = self._targets[0].recipe
         stored = tuple(
             _as_stored(output[: len(rows)], recipe, tap, rows)
@@ -74,7 +74,7 @@ class Sealer:
             self._seal()
 
     def close(self) -> None:
-        """Seal what is there and wait until it is on the disk."""
+        """Seal the collected rows and wait until they are on the disk."""
         try:
             self._seal()
             self._wait()
@@ -116,8 +116,8 @@ class Sealer:
 
 
 def _as_stored(features: NDArray[np.float32], recipe: Recipe, tap: str, rows: list[Key]) -> _Stored:
-    """Bring features to the type they are stored in, if it can hold them."""
-    with np.errstate(over="ignore"):  # said below, and better
+    """Convert features to the type they are stored in, and check that it can represent them."""
+    with np.errstate(over="ignore"):  # reported below
         stored: _Stored = features.astype(recipe.dtype, copy=False)
     if np.isfinite(stored).all():
         return stored

@@ -1,4 +1,4 @@
-"""The cache as a scikit-learn transformer: from pictures to features."""
+"""The cache as a scikit-learn transformer: from images to features."""
 
 import os
 import tempfile
@@ -36,10 +36,10 @@ _PATIENCE = 3600.0
 
 
 class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Features of pictures from a frozen base, each computed once and kept in a cache.
+    """Features of images from a frozen base, each computed once and kept in a cache.
 
     There is nothing to fit, so it may stand in any pipeline, cross-validation or grid search (over
-    `base` and `tap` too): the base runs once for each picture, however often it is asked for.
+    `base` and `tap` too): the base runs once for each image, however often it is asked for.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The cache's folder; made if need be.
     batch_size : int, optional
     workers : int, optional
-        Pictures decoded at the same time.
+        Images decoded at the same time.
 
     Examples
     --------
@@ -134,12 +134,12 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Give the features of pictures, computing those the cache lacks.
+        """Give the features of images, computing those the cache lacks.
 
         Parameters
         ----------
         X : sequence of path, or ndarray of uint8, shape (n, height, width, 3)
-            Paths of pictures in any format we read; or RGB pixels, also as a sequence of arrays of
+            Paths of images in any format we read; or RGB pixels, also as a sequence of arrays of
             different sizes.
 
         Returns
@@ -150,7 +150,7 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         BottleneckError
-            A picture cannot be used, or the weights cannot be had.
+            An image cannot be used, or the weights cannot be had.
         """
         cache, request = local_folder(self.cache), self._request()
         threads = Settings().workers if self.workers is None else self.workers
@@ -185,9 +185,9 @@ class BottleneckFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 def _list(
     X: Any, cache: Path, request: FeatureRequest, scratch: Path, threads: int
 ) -> tuple[Listing, Listing | None]:
-    """List pictures, and give the listing they are to be added to, if any."""
+    """List images, and give the listing they are to be added to, if any."""
     if len(X) == 0:
-        raise BottleneckError("BottleneckFeatures was given no pictures; it takes one or more")
+        raise BottleneckError("BottleneckFeatures was given no images; it takes one or more")
     if all(isinstance(x, (str, os.PathLike)) for x in X):
         # every path absolute: a set has one root, and these come from anywhere
         root = Path.cwd().anchor
@@ -233,7 +233,7 @@ def _usable(ensured: CachedFeatures) -> Sequence[Row]:
     failed = ensured.listing.failed
     if failed:
         raise BottleneckError(
-            f"{len(failed)} of {len(ensured.listing.rows)} pictures cannot be used, the first {failed[0].path!r}: "
+            f"{len(failed)} of {len(ensured.listing.rows)} images cannot be used, the first {failed[0].path!r}: "
             f"{failed[0].reason}; leave them out"
         )
     return ensured.listing.rows

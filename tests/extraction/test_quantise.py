@@ -21,7 +21,7 @@ from bottleneck.cache.shard import shard_paths
 from bottleneck.cache.verify import verify
 from bottleneck.extraction.conveyor import Settings
 from bottleneck.extraction.engines import openvino_engine
-from bottleneck.extraction.quantise import CALIBRATED_ON, calibration_pictures
+from bottleneck.extraction.quantise import CALIBRATED_ON, calibration_images
 from bottleneck.extraction.repair import repair
 from bottleneck.extraction.request import make_request
 from bottleneck.extraction.spec import FeatureSpec
@@ -149,10 +149,10 @@ def test_it_is_calibrated_on_pictures_from_everywhere_and_on_none_that_is_tested
     wanted = make_request(FeatureSpec(**SMALL, weights="random", precision="int8"))
     listing = FeatureCache(made).listing
     assert len(listing.rows) == 6
-    assert len(calibration_pictures(listing, wanted, Settings())) == 4
+    assert len(calibration_images(listing, wanted, Settings())) == 4
     rows = [row for row in listing.rows if row.split == "train"]
     many = Listing(listing.root, tuple(rows) * CALIBRATED_ON)  # more than are taken
-    assert len(calibration_pictures(many, wanted, Settings())) == CALIBRATED_ON
+    assert len(calibration_images(many, wanted, Settings())) == CALIBRATED_ON
 
 
 def test_pictures_that_cannot_be_used_are_passed_over_and_none_at_all_is_refused(
@@ -162,9 +162,9 @@ def test_pictures_that_cannot_be_used_are_passed_over_and_none_at_all_is_refused
     listing = FeatureCache(made).listing
     one, *others = listing.rows
     gone = [row._replace(path=f"gone/{row.path}") for row in others]
-    assert len(calibration_pictures(Listing(listing.root, (one, *gone)), wanted, Settings())) == 1
-    with pytest.raises(BottleneckError, match=r"none of the \d pictures .* leave --precision out"):
-        calibration_pictures(Listing(listing.root, tuple(gone)), wanted, Settings())
+    assert len(calibration_images(Listing(listing.root, (one, *gone)), wanted, Settings())) == 1
+    with pytest.raises(BottleneckError, match=r"none of the \d images .* leave --precision out"):
+        calibration_images(Listing(listing.root, tuple(gone)), wanted, Settings())
 
 
 def test_a_damaged_graph_is_named_and_nothing_is_computed_with_it(

@@ -141,11 +141,11 @@ def test_what_is_no_picture_is_said(paths: list[Path], tmp_path: Path) -> None:
     features = BottleneckFeatures(**SMALL, cache=tmp_path)
     (tmp_path / "broken.jpg").write_text("no picture")
     with pytest.raises(
-        BottleneckError, match=r"2 of 3 pictures .*gone.jpg': no such file.*leave them"
+        BottleneckError, match=r"2 of 3 images .*gone.jpg': no such file.*leave them"
     ):
         features.transform([paths[0], tmp_path / "gone.jpg", tmp_path / "broken.jpg"])
     for wrong in (np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8, 3), np.float32)):
         with pytest.raises(BottleneckError, match="takes paths, or RGB pixels as uint8"):
             features.transform(wrong)
-    with pytest.raises(BottleneckError, match="no pictures"):
+    with pytest.raises(BottleneckError, match="no images"):
         features.transform([])

@@ -1,4 +1,4 @@
-"""The base run by Keras, on whatever backend it has."""
+"""Run a base with Keras, on any of its backends."""
 
 import re
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def constant_graph(network: Network, *, xla: bool = False) -> Any:
     network : Network
         On the TensorFlow backend.
     xla : bool
-        Compile it, once for each number of pictures.
+        Compile it, once for each number of images.
 
     Returns
     -------
@@ -58,17 +58,17 @@ def constant_graph(network: Network, *, xla: bool = False) -> Any:
     return traced.get_concrete_function()
 
 
-# Images to a batch on a GPU at most: beyond it the rate rises no more, and what a crash can cost does.
+# Most images per batch on a GPU: more are no faster, and a crash would lose more of them.
 _MOST_ON_GPU = 256
 
 
 def largest_batch(run: Callable[[int], object], most: int = _MOST_ON_GPU) -> int:
-    """Tell the largest batch, of the powers of two up to `most`, that a device has memory for.
+    """Find the largest batch, of the powers of two up to `most`, that fits into the memory of a device.
 
     Parameters
     ----------
     run : callable
-        Runs a batch of so many pictures, or raises what its backend raises.
+        Runs a batch of this many images, or raises an exception of its backend.
     most : int
         A power of two.
 
@@ -94,7 +94,7 @@ def largest_batch(run: Callable[[int], object], most: int = _MOST_ON_GPU) -> int
 
 
 def run_full(network: Network, batch: int) -> None:
-    """Run as many batches of zeros at once as the conveyor will."""
+    """Run as many batches of zeros at once as the conveyor does."""
     engine = KerasEngine(network, batch)
     pixels = np.zeros((batch, *network.model.input_shape[1:]), np.uint8)
     with ThreadPoolExecutor(engine.in_flight) as threads:
@@ -111,7 +111,7 @@ class KerasEngine:
     ----------
     network : Network
     batch_size : int
-        Of every batch it will be given.
+        Size of every batch.
     """
 
     name = "keras"
