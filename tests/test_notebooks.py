@@ -29,7 +29,7 @@ def test_what_is_committed_is_a_real_run_in_order(file: Path) -> None:
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
     last = "".join(output.get("text", "") for output in cells[-1].outputs)
-    assert "it is right about" in last
+    assert "its accuracy is" in last
     assert str(Path.home()) not in file.read_text()
 
 
