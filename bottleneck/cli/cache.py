@@ -122,8 +122,8 @@ def explain(
             "recipes": [{"id": r.id, **dataclasses.asdict(r)} for r in recipes],
             "differ_in": list(differ),
             "images": [
-                {**row._asdict(), "features": [dataclasses.asdict(place) for place in places]}
-                for row, places in found
+                {**row._asdict(), "features": [dataclasses.asdict(held) for held in holders]}
+                for row, holders in found
             ],
         }
         terminal.result_json(content)
@@ -134,12 +134,12 @@ def explain(
             shown = ", ".join(f"{name} {value}" for name, value in fields.items())
             terminal.result(f"{recipe.id}: {shown}")
     else:
-        for row, places in found:
+        for row, holders in found:
             terminal.result(f"{row.path!r}: {row.status} {row.reason}".rstrip())
             terminal.result(f"  digest {row.digest or '(never read)'}")
             terminal.result(f"  label {row.label}, split {row.split}")
             for recipe in recipes:
-                at = [f"{p.shard} row {p.row}" for p in places if p.recipe == recipe.id]
+                at = [f"{p.shard} row {p.row}" for p in holders if p.recipe == recipe.id]
                 terminal.result(f"  {recipe.id}: {', '.join(at) or 'no features'}")
 
 

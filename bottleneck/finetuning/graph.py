@@ -188,7 +188,7 @@ def unfreeze(graph: Graph, stages: Sequence[Stage]) -> tuple[Unfrozen, ...]:
     Raises
     ------
     BottleneckError
-        A tap is unknown, above the run's features or no place to cut; the base has fewer layers than
+        A tap is unknown or above the run's features, or the base cannot be cut there; it has fewer layers than
         requested; or a stage trains fewer layers than the stage before.
     """
     found: list[Unfrozen] = []

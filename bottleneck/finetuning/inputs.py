@@ -68,11 +68,11 @@ class ImageInputs:
         """Yield uint8 pixels of each part, shape (n, size, size, 3)."""
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
         ahead: deque[list[Future[NDArray[np.uint8]]]] = deque()
-        place = open_place(self.root)
+        reader = open_place(self.root)
         with pixel_limit():
             try:
                 for part in parts:
-                    ahead.append([pool.submit(self._decode, place, int(n), view) for n in part])
+                    ahead.append([pool.submit(self._decode, reader, int(n), view) for n in part])
                     # decode the next batches while the model trains on this one
                     if len(ahead) > 2:
                         yield np.stack([future.result() for future in ahead.popleft()])
@@ -81,10 +81,10 @@ class ImageInputs:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _decode(self, place: Place, number: int, view: int) -> NDArray[np.uint8]:
+    def _decode(self, reader: Place, number: int, view: int) -> NDArray[np.uint8]:
         row = self.rows[number]
         try:
-            data = place.read(row.path)
+            data = reader.read(row.path)
             if digest_of(data) != row.digest:
                 raise UnreadableImageError("the file has changed since its features were cached")  # noqa: TRY301
             pixels = decode(data, self.size, self.fit, self.max_pixels)

@@ -194,10 +194,10 @@ def predict(
     )
     threads = Settings().workers if workers is None else workers
     settings = Settings(batch_size, threads, max_pixels, engine=engine)
-    with _place(cache) as place:
+    with _open_cache_folder(cache) as cache_folder:
         listing = scan(
             found,
-            _listing_of(place),
+            _read_listing_if_intact(cache_folder),
             workers=threads,
             retry_failed=True,
             progress=progress,
@@ -210,9 +210,9 @@ def predict(
                 settings = dataclasses.replace(settings, batch_size=count)
         execution = Execution(settings, progress)
         if known.best == TUNED:
-            listing, predicted = _by_network(folder, known, place, listing, execution)
+            listing, predicted = _by_network(folder, known, cache_folder, listing, execution)
         else:
-            listing, predicted = _by_head(folder, known, place, listing, weights, execution)
+            listing, predicted = _by_head(folder, known, cache_folder, listing, weights, execution)
     if known.random:
         _log.warning("The base's weights are RANDOM: use these predictions only to try things out.")
     usable = np.array([row.status == OK for row in listing.rows])
@@ -229,7 +229,7 @@ def predict(
 def _by_head(
     run: Path,
     known: Run,
-    place: Path,
+    cache_folder: Path,
     listing: Listing,
     weights: str | os.PathLike[str] | None,
     execution: Execution,
@@ -240,7 +240,7 @@ def _by_head(
         views = known.predict_views - 1
         request = functools.partial(request_from_run, recipes, weights_path, weights, views)
         listing = ensure_features(
-            place,
+            cache_folder,
             listing,
             RecordedFeatures(tuple(recipes), views, request),
             execution,
@@ -248,14 +248,14 @@ def _by_head(
             damaged="refuse",
         ).listing
     features = locate(
-        place, known.recipes, listing.ok, known.classes, range(known.predict_views)
+        cache_folder, known.recipes, listing.ok, known.classes, range(known.predict_views)
     ).by_view(known.predict_views)
     check_features(head, run, features[0].shape)
     return listing, mean_probabilities(head, features, len(known.classes))
 
 
 def _by_network(
-    run: Path, known: Run, place: Path, listing: Listing, execution: Execution
+    run: Path, known: Run, cache_folder: Path, listing: Listing, execution: Execution
 ) -> tuple[Listing, NDArray[np.float32]]:
     """Predict by the run's fine-tuned network, whose probabilities are cached as features."""
     recipe = known.recipes[0]
@@ -270,13 +270,13 @@ def _by_network(
             dtype="float32",
         )
     )
-    ensured = ensure_features(place, listing, request, execution)
-    found = locate(place, ensured.recipes, ensured.listing.ok, known.classes)
+    ensured = ensure_features(cache_folder, listing, request, execution)
+    found = locate(cache_folder, ensured.recipes, ensured.listing.ok, known.classes)
     return ensured.listing, found.gather(slice(None)).X.reshape(-1, len(known.classes))
 
 
 @contextlib.contextmanager
-def _place(cache: str | os.PathLike[str] | None) -> Iterator[Path]:
+def _open_cache_folder(cache: str | os.PathLike[str] | None) -> Iterator[Path]:
     if cache is not None:
         yield local_folder(cache)
         return
@@ -284,7 +284,7 @@ def _place(cache: str | os.PathLike[str] | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _listing_of(cache: Path) -> Listing | None:
+def _read_listing_if_intact(cache: Path) -> Listing | None:
     try:
         return read_listing(cache)
     except DamagedListingError:
