@@ -13,11 +13,13 @@ import h5py
 import numpy as np
 from isal import isal_zlib
 
-from bottleneck.cache.atomic import write_atomically
+from bottleneck.cache.atomic import open_regular, write_atomically
 from bottleneck.cache.digests import Digests
+from bottleneck.cache.hdf5 import open_dataset
 from bottleneck.cache.recipe import refuse_newer
 from bottleneck.cache.rows import CODED, FAILED, NUMBERS, OK, UNREAD, Coded, Row, Rows, find_paths
-from bottleneck.errors import BottleneckError
+from bottleneck.cache.schema import SchemaError
+from bottleneck.errors import BottleneckError, one_line
 
 FILE_NAME = "listing.h5"
 FORMAT = "bottleneck-listing"
@@ -124,20 +126,36 @@ def read_listing(folder: Path) -> Listing | None:
     path = folder / FILE_NAME
     try:
         # a file of Python's: no lock is taken, or minded, and the file may be replaced meanwhile
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             _check(path, raw)
             with h5py.File(raw, "r") as file:
-                return Listing(os.fsdecode(os.fsencode(file.attrs["root"])), _read(file))
+                return _read_content(path, file)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise BottleneckError(f"cannot read {path}: {error.strerror}") from error
 
 
+def _read_content(path: Path, file: Any) -> Listing:
+    try:
+        root = os.fsdecode(os.fsencode(file.attrs["root"]))
+        return Listing(root, _read(file, path.stat().st_size))
+    except Exception as error:  # h5py raises what it likes on foreign files
+        raise DamagedListingError(
+            f"{path} is not as bottleneck writes listings: {one_line(error)}; {_again(path)}"
+        ) from error
+
+
+def _again(path: Path) -> str:
+    return (
+        f"`bottleneck extract IMAGES --cache {path.parent}` reads the images' names and labels again and computes "
+        "nothing that is there"
+    )
+
+
 def _check(path: Path, raw: BinaryIO) -> None:
     """Compare every byte with what was written, before HDF5 sees any: on damaged files it may never end."""
-    again = f"`bottleneck extract IMAGES --cache {path.parent}` reads the images' names and labels again and computes "
-    again += "nothing that is there"
+    again = _again(path)
     before = raw.read(_BEFORE)
     if before.startswith(_HDF5):
         raise DamagedListingError(
@@ -155,17 +173,27 @@ def _check(path: Path, raw: BinaryIO) -> None:
     raise DamagedListingError(f"{path} is damaged; {again}")
 
 
-def _read(file: Any) -> Rows:
-    text = file["path"][:]
+def _read(file: Any, size: int) -> Rows:
+    """Read the columns, after checking that they are the columns of a listing."""
+    stored = open_dataset(file, "digest", ("S64",), size)
+    count = len(stored)
+    text = open_dataset(file, "path", ("uint8",), size)[:]
+    if count and np.count_nonzero(text == 0) != count - 1:
+        raise SchemaError(f"path: expected {count:,} paths")
     coded = {}
     for name in CODED:
-        values = tuple(map(os.fsdecode, file[_VALUES[name]][:]))
+        kept = open_dataset(file, _VALUES[name], (h5py.string_dtype("utf-8"),), size)
+        values = tuple(map(os.fsdecode, kept[:]))
+        codes = open_dataset(file, name, ("uint32",), size, count)[:]
+        if count and int(codes.max()) >= len(values):
+            raise SchemaError(f"{name}: it counts beyond its {len(values):,} values")
         narrow = np.min_scalar_type(max(len(values) - 1, 0))
-        coded[name] = Coded(file[name][:].astype(narrow), values)
-    stored = file["digest"]
+        coded[name] = Coded(codes.astype(narrow), values)
+    if not set(coded["status"].values) <= {OK, FAILED}:
+        raise SchemaError(f"status: expected {OK} or {FAILED}")
     digests = Digests.join(
         Digests.from_ascii(stored[start : start + _BLOCK])
         for start in range(0, len(stored), _BLOCK)
     )
-    numbers = {name: file[name][:] for name in NUMBERS}
+    numbers = {name: open_dataset(file, name, ("int64",), size, count)[:] for name in NUMBERS}
     return Rows(text, *find_paths(text, len(digests)), digests, coded, numbers)

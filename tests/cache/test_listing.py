@@ -1,5 +1,7 @@
 import os
 import random
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -66,6 +68,53 @@ def test_a_newer_format_is_refused_with_advice(tmp_path: Path) -> None:
     file = tmp_path / "listing.h5"
     file.write_bytes(file.read_bytes().replace(b"bottleneck-listing 3", b"bottleneck-listing 9", 1))
     with pytest.raises(BottleneckError, match=r"format version 9 .* upgrade"):
+        read_listing(tmp_path)
+
+
+def put(name: str, shape: tuple[int, ...], dtype: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file.create_dataset(name, shape=shape, dtype=dtype)
+
+    return change
+
+
+FORGERIES = {
+    "no digests": lambda file: file.__delitem__("digest"),
+    "digests of another type": put("digest", (2,), "S32"),
+    "many digests": put("digest", (10**12,), "S64"),
+    "many of all": lambda file: [
+        put(name, (10**12,), dtype)(file)
+        for name, dtype in (("digest", "S64"), ("path", "u1"), ("label", "u4"), ("size", "i8"))
+    ],
+    "a number for each row but one": put("size", (1,), "i8"),
+    "sizes of another type": put("size", (2,), "f8"),
+    "paths for other rows": lambda file: file["path"].__setitem__(slice(None), 65),
+    "labels beyond their values": lambda file: file["label"].__setitem__(0, 99),
+    "a status nobody knows": lambda file: file["status_values"].__setitem__(0, "odd"),
+    "values that are numbers": put("label_values", (1,), "i8"),
+    "no root": lambda file: file.attrs.__delitem__("root"),
+    "root is a number": lambda file: file.attrs.__setitem__("root", 3),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_file_with_the_right_sum_that_is_no_listing_is_refused(tmp_path: Path, name: str) -> None:
+    rows = (Row("a.jpg", "ab" * 32, "cat"), Row("b.jpg", "cd" * 32, "dog"))
+    write_listing(tmp_path, Listing(str(tmp_path), rows))
+    path = tmp_path / "listing.h5"
+    with h5py.File(path, "r+") as file:
+        FORGERIES[name](file)
+    content = bytearray(path.read_bytes())
+    content[21:29] = f"{zlib.crc32(content[512:]):08x}".encode()
+    path.write_bytes(content)
+    with pytest.raises(DamagedListingError, match="is not as bottleneck writes listings"):
+        read_listing(tmp_path)
+
+
+def test_a_pipe_in_place_of_a_listing_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "listing.h5")
+    with pytest.raises(BottleneckError, match="not a regular file"):
         read_listing(tmp_path)
 
 
