@@ -26,12 +26,12 @@ from bottleneck.extraction.request import FeatureRequest
 from bottleneck.extraction.scan import digest_of
 from bottleneck.extraction.waiting import WaitMonitor, find_problem, problems_logged
 from bottleneck.extraction.worker import (
+    AccessCheck,
     Outline,
-    Sight,
     build_outline,
+    find_access_problem,
+    find_version_problem,
     versions_here,
-    why_blind,
-    why_different,
 )
 from bottleneck.images.decode import UnreadableImageError
 from bottleneck.images.place import open_place
@@ -69,7 +69,7 @@ _BETWEEN_LOOKS = 0.05
 _LATECOMERS = 10.0
 
 # What Dask's own tasks end with, when the client does for which they waited.
-_FAREWELLS = ("AllExit", "CancelledError", "CommClosedError", "TimeoutError")
+_SHUTDOWN_ERRORS = ("AllExit", "CancelledError", "CommClosedError", "TimeoutError")
 
 _GO_ON = "what was sealed is kept; run the same command again to go on"
 
@@ -167,7 +167,7 @@ def connect(name: str | None) -> Iterator[Cluster | None]:
             raise BottleneckError(
                 f"the scheduler of {name} has no workers; start some with: dask worker tcp://{address} --nthreads 1"
             ) from None
-        _refuse_unfit(cluster, why_different, versions_here())
+        _check_workers(cluster, find_version_problem, versions_here())
         yield cluster
 
 
@@ -209,7 +209,7 @@ def _client(target: Any, name: str) -> Iterator["Client"]:
 
     # all of Dask's loggers come to the handlers it sets up for them
     for speaking in (logging.getLogger("asyncio"), *logging.getLogger("distributed").handlers):
-        speaking.addFilter(_is_no_farewell)
+        speaking.addFilter(_is_not_shutdown_noise)
     try:
         client = Client(target, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
@@ -221,14 +221,14 @@ def _client(target: Any, name: str) -> Iterator["Client"]:
         yield client
 
 
-def _is_no_farewell(record: logging.LogRecord) -> bool:
-    """Drop what is said of a client's end besides our line: what still waited, and that it tried to go on."""
+def _is_not_shutdown_noise(record: logging.LogRecord) -> bool:
+    """Whether a log record is anything but Dask's messages about its own shutdown."""
     if record.exc_info:
-        return type(record.exc_info[1]).__name__ not in _FAREWELLS
+        return type(record.exc_info[1]).__name__ not in _SHUTDOWN_ERRORS
     return not record.getMessage().startswith("Failed to reconnect to scheduler")
 
 
-def refuse_blind(
+def check_access(
     cluster: Cluster, cache: Path, root: str, images: Iterable[tuple[str, str]]
 ) -> None:
     """Refuse a cluster with a worker that does not see the cache or the images.
@@ -247,12 +247,12 @@ def refuse_blind(
     BottleneckError
         The message names the worker.
     """
-    with marked(cache, root, images) as sight:
-        _refuse_unfit(cluster, why_blind, sight)
+    with marked(cache, root, images) as access:
+        _check_workers(cluster, find_access_problem, access)
 
 
 @contextlib.contextmanager
-def marked(cache: Path, root: str, images: Iterable[tuple[str, str]]) -> Iterator[Sight]:
+def marked(cache: Path, root: str, images: Iterable[tuple[str, str]]) -> Iterator[AccessCheck]:
     """Put a mark into the cache; what is left of it by one that was killed goes as other such files do."""
     mark = f"{location_of(cache)}/{TEMPORARY}cluster-{secrets.token_hex(8)}"
     _set(mark)
@@ -261,9 +261,9 @@ def marked(cache: Path, root: str, images: Iterable[tuple[str, str]]) -> Iterato
             # one that we see ourselves: then who does not see it is to blame
             with contextlib.suppress(UnreadableImageError):
                 if digest_of(open_place(root).read(path)) == digest:
-                    yield Sight(mark, root, path, digest)
+                    yield AccessCheck(mark, root, path, digest)
                     return
-        yield Sight(mark, root)
+        yield AccessCheck(mark, root)
     finally:
         unset(mark)
 
@@ -307,9 +307,11 @@ def joblib_on(cluster: Cluster | None, place: str) -> Iterator[None]:
 
     if is_url(place):
         # which may be one that can only be read
-        _refuse_unfit(cluster, why_blind, Sight(f"{place}/{LISTING}", written=False))
+        _check_workers(
+            cluster, find_access_problem, AccessCheck(f"{place}/{LISTING}", written=False)
+        )
     else:
-        refuse_blind(cluster, Path(place), "", ())
+        check_access(cluster, Path(place), "", ())
     with (
         parallel_config("dask", client=cluster.client),
         plain_errors(cluster),
@@ -401,7 +403,7 @@ def scheduler_gone(cluster: Cluster) -> BottleneckError:
     return BottleneckError(f"the scheduler of {cluster.name} is gone; {_GO_ON}")
 
 
-def _refuse_unfit(cluster: Cluster, why: Callable[[Any], str], asked: Any) -> None:
+def _check_workers(cluster: Cluster, why: Callable[[Any], str], asked: Any) -> None:
     """Ask all workers at once, past what they have to do, whether they are fit."""
     client, workers = cluster.client, cluster.workers()
 

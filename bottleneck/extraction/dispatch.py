@@ -34,7 +34,6 @@ from bottleneck.extraction.engines.protocol import BATCH_SIZE
 from bottleneck.extraction.plan import Missing, Target, Task, plan_tasks, rows_per_task
 from bottleneck.extraction.progress import Progress
 from bottleneck.extraction.request import FeatureRequest
-from bottleneck.extraction.roll import BETWEEN_LOOKS, Roll
 from bottleneck.extraction.statistics import ExtractionStatistics
 from bottleneck.extraction.waiting import SILENCE, WaitMonitor
 from bottleneck.extraction.worker import (
@@ -44,6 +43,7 @@ from bottleneck.extraction.worker import (
     is_marked,
     run_here,
 )
+from bottleneck.extraction.worker_pool import BETWEEN_LOOKS, WorkerPool
 
 # Tasks for each worker at least, where there are images enough: at the end workers wait for the last of
 # them for half a task on average.
@@ -53,11 +53,11 @@ _TASKS_PER_WORKER = 8
 _BATCHES_PER_TASK = 4
 
 # Seconds in which workers that are told to stop seal what they have: a batch or two, and a shard.
-_FAREWELL = 20.0
+_SEALING = 20.0
 
 # The same after Ctrl-C or SIGTERM, which end a command within two seconds. Workers elsewhere seal what they have
 # without us.
-_INTERRUPTED_FAREWELL = 1.0
+_SEALING_INTERRUPTED = 1.0
 
 
 def compute(
@@ -101,7 +101,7 @@ def compute(
     most = rows_per_task(row, settings.batch_size or BATCH_SIZE)
     size = task_rows(items.total, most, len(cluster.workers()), outline.batch_seconds, settings)
     named = ((path, item.digest) for item in items for path in item.paths)
-    with marked(cache, root, named) as sight:
+    with marked(cache, root, named) as access:
         job = Job(
             wanted,
             outline,
@@ -110,7 +110,7 @@ def compute(
             location_of(cache),
             settings,
             cluster.shares,
-            sight,
+            access,
             f"bottleneck-{secrets.token_hex(8)}",
         )
         progress("extracting", 0, items.total)
@@ -182,7 +182,7 @@ class _Sending:
         # What happens is put here by Dask's threads and looked at by ours: what workers say, and futures of
         # tasks that came to an end.
         self._happened: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._roll = Roll(cluster, job.sight, job.topic, self._happened)
+        self._pool = WorkerPool(cluster, job.access, job.topic, self._happened)
         self._waiting = deque(range(len(tasks)))
         self._running: dict[int, _Sent] = {}
         # those whose workers are all gone, and since when
@@ -197,12 +197,12 @@ class _Sending:
         try:
             with plain_errors(self._cluster):
                 while self._waiting or self._running:
-                    self._roll.look()
+                    self._pool.look()
                     self._refill()
                     self._wait()
                     progress(sum(self._through.values()))
         except BaseException as error:
-            self._call_off(_FAREWELL if isinstance(error, Exception) else _INTERRUPTED_FAREWELL)
+            self._call_off(_SEALING if isinstance(error, Exception) else _SEALING_INTERRUPTED)
             raise
         finally:
             from distributed.client import ClosedClientError
@@ -210,12 +210,12 @@ class _Sending:
             # with the scheduler gone there is nobody to tell
             with contextlib.suppress(ClosedClientError):
                 self._cluster.client.unsubscribe_topic(topic)
-                self._roll.dismiss()
+                self._pool.dismiss()
                 for sent in self._running.values():
                     sent.future.release()
 
     def _refill(self) -> None:
-        now, pool = time.monotonic(), self._roll
+        now, pool = time.monotonic(), self._pool
         for number, sent in list(self._running.items()):
             if not sent.to.isdisjoint(pool.running):
                 self._stranded.pop(number, None)
@@ -237,10 +237,10 @@ class _Sending:
             *(self._job, number, task, held),
             key=f"{topic}-{number}-{secrets.token_hex(4)}",
             pure=False,
-            workers=sorted(self._roll.fit),
-            resources=self._roll.resources,
+            workers=sorted(self._pool.fit),
+            resources=self._pool.resources,
         )
-        self._running[number] = _Sent(future, self._roll.fit)
+        self._running[number] = _Sent(future, self._pool.fit)
         future.add_done_callback(lambda future: self._happened.put((number, future)))
 
     def _send_again(self, number: int) -> None:
@@ -260,7 +260,7 @@ class _Sending:
 
     def _hear(self, who: str | int, what: Any) -> None:
         if isinstance(who, str):
-            self._roll.hear(who, what)
+            self._pool.hear(who, what)
         elif who not in self._running:
             return  # it was sent twice, and is done
         elif isinstance(what, int):
@@ -276,7 +276,7 @@ class _Sending:
         self._tally.add(done.tally, done.worker)
         if done.sent:
             note_sent(self._cache, done.sent)
-        mark = self._job.sight.mark
+        mark = self._job.access.mark
         if not done.whole and is_marked(mark):
             raise BottleneckError(
                 f"worker {done.worker} was told to stop by nobody: it does not see {mark} any more; run the same "
@@ -295,7 +295,7 @@ class _Sending:
     def _call_off(self, seconds: float) -> None:
         """Have workers seal what they have, which they do when the mark is gone, and take it."""
         with contextlib.suppress(BottleneckError):
-            unset(self._job.sight.mark)
+            unset(self._job.access.mark)
         until = time.monotonic() + seconds
         with contextlib.suppress(queue.Empty):
             while self._running:

@@ -21,7 +21,7 @@ from bottleneck.cache.lock import writer_lock
 from bottleneck.cache.mirror import local_folder
 from bottleneck.cache.recipe import PLAIN, Dtype, Precision
 from bottleneck.errors import BottleneckError
-from bottleneck.extraction.cluster import connect, refuse_blind
+from bottleneck.extraction.cluster import check_access, connect
 from bottleneck.extraction.conveyor import SEAL_SECONDS, Settings
 from bottleneck.extraction.engines.protocol import BATCH_SIZE, EngineName
 from bottleneck.extraction.ensure import ensure_features
@@ -213,7 +213,7 @@ def extract(
         if workers_of is not None:
             # a task for a worker names what it computes; without one images are hashed on their way to the base
             listing = hash_unread(listing, workers=readers, progress=progress)
-            refuse_blind(
+            check_access(
                 workers_of, place, listing.root, ((row.path, row.digest) for row in listing.ok)
             )
         del found  # the listing says all of it again

@@ -84,8 +84,8 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What a worker has to see: a file of ours beside the features, and a picture.
+class AccessCheck:
+    """Access check: a file beside the features and an image that a worker has to see.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class Job:
     cache: str
     settings: Settings
     shares: int
-    sight: Sight
+    access: AccessCheck
     topic: str
 
 
@@ -178,8 +178,8 @@ def code_digest(package: Path) -> str:
     return digest.hexdigest()[:_CODE_DIGITS]
 
 
-def why_different(versions: tuple[tuple[str, str], ...]) -> str:
-    """Tell what is different here; nothing where all is the same."""
+def find_version_problem(versions: tuple[tuple[str, str], ...]) -> str:
+    """Return which versions differ here; empty if none."""
     here = dict(versions_here())
     if here["bottleneck"] != dict(versions)["bottleneck"]:
         # another version has other code; its digest says nothing more
@@ -195,36 +195,40 @@ def why_different(versions: tuple[tuple[str, str], ...]) -> str:
 
 
 @lru_cache(maxsize=1)
-def why_blind(sight: Sight) -> str:
-    """Tell what cannot be seen from here; nothing where all can."""
-    find_out = _why_url_unseen if is_url(sight.mark) else _why_folder_unseen
-    if unseen := find_out(sight.mark, sight.written):
+def find_access_problem(access: AccessCheck) -> str:
+    """Return what this worker cannot access; empty if nothing."""
+    find_out = _find_url_problem if is_url(access.mark) else _find_folder_problem
+    if unseen := find_out(access.mark, access.written):
         return unseen
-    if sight.path:
+    if access.path:
         try:
-            data = open_place(sight.root).read(sight.path)
+            data = open_place(access.root).read(access.path)
         except (UnreadableImageError, BottleneckError) as error:
             return (
-                f"does not see the images in {sight.root}: of {sight.path!r} it says {error}; make it reach them under "
-                "the same path"
+                f"does not see the images in {access.root}: of {access.path!r} it says {error}; make it reach them "
+                "under the same path"
             )
-        if digest_of(data) != sight.digest:
-            return f"sees another picture {sight.path!r} in {sight.root}; make it reach the same images under this path"
+        if digest_of(data) != access.digest:
+            return f"sees another image {access.path!r} in {access.root}; make it reach the same images under this path"
     return ""
 
 
-def say_why_unfit(versions: tuple[tuple[str, str], ...], sight: Sight, topic: str) -> None:
-    """Say why no task can be run here, by nothing where all is as it has to be.
+def report_worker_check(
+    versions: tuple[tuple[str, str], ...], access: AccessCheck, topic: str
+) -> None:
+    """Report the result of the checks as an event: a problem, or an empty string.
 
     An event needs nobody to come for it, as a result does, from a worker that may be gone by then.
     """
     from distributed import get_worker
 
     worker = get_worker()
-    worker.log_event(topic, (worker.address, why_different(versions) or why_blind(sight)))
+    worker.log_event(
+        topic, (worker.address, find_version_problem(versions) or find_access_problem(access))
+    )
 
 
-def _why_folder_unseen(mark: str, written: bool) -> str:
+def _find_folder_problem(mark: str, written: bool) -> str:
     folder = Path(mark).parent
     if not os.path.exists(mark):  # noqa: PTH110 - what may not be looked at is not seen either
         return f"does not see {folder}; make it reach that folder under the same path"
@@ -233,7 +237,7 @@ def _why_folder_unseen(mark: str, written: bool) -> str:
     return ""
 
 
-def _why_url_unseen(mark: str, written: bool) -> str:
+def _find_url_problem(mark: str, written: bool) -> str:
     url, _, name = mark.rpartition("/")
     try:
         place = Remote(url)
@@ -282,7 +286,7 @@ def build_outline(
 
     Returns why not where this worker has other versions: it may have joined after all were checked.
     """
-    if problem := why_different(versions):
+    if problem := find_version_problem(versions):
         from distributed import get_worker
 
         return f"worker {get_worker().name} {problem}"
@@ -330,7 +334,7 @@ def run_here(job: Job, number: int, task: Task, held: list[dict[int, Digests]]) 
 def _run_here(
     worker: "Worker", job: Job, number: int, task: Task, held: list[dict[int, Digests]]
 ) -> Done:
-    name, tally, mark = str(worker.name), ExtractionStatistics(), job.sight.mark
+    name, tally, mark = str(worker.name), ExtractionStatistics(), job.access.mark
     between = _BETWEEN_REQUESTS if is_url(mark) else _BETWEEN_LOOKS
     with _one_at_a_time:
         if not is_marked(mark):
@@ -365,7 +369,7 @@ def _run_here(
         ):
             run_task(
                 task,
-                root=job.sight.root,
+                root=job.access.root,
                 features=features,
                 targets=targets,
                 start=lambda: engine,

@@ -26,8 +26,8 @@ from bottleneck.extraction.cluster import connect
 from bottleneck.extraction.conveyor import Settings
 from bottleneck.extraction.dispatch import task_rows
 from bottleneck.extraction.engines.openvino_engine import precisions_here
-from bottleneck.extraction.roll import Roll
-from bottleneck.extraction.worker import Sight
+from bottleneck.extraction.worker import AccessCheck
+from bottleneck.extraction.worker_pool import WorkerPool
 from tests.commandline import Cli, command, last_json, one_line
 from tests.pictures import extract_here, write_many
 from tests.store import Store
@@ -236,7 +236,7 @@ def test_whom_a_task_was_sent_to_does_not_grow_with_those_who_join(crew: Crew) -
     crew.wait_for("one", "other")
     with connect(crew.address) as cluster:
         assert cluster is not None
-        roll = Roll(cluster, Sight("/nowhere"), "topic", queue.SimpleQueue())
+        roll = WorkerPool(cluster, AccessCheck("/nowhere"), "topic", queue.SimpleQueue())
         roll.look()
         one, other = roll.there
         roll.hear(one, "")

@@ -1,4 +1,4 @@
-"""Who of a cluster may be given tasks."""
+"""Dask worker pool: which workers may receive tasks."""
 
 import logging
 import queue
@@ -10,7 +10,7 @@ from typing import Any
 from bottleneck.errors import BottleneckError
 from bottleneck.extraction.cluster import Cluster, full_name, why_not_loaded
 from bottleneck.extraction.waiting import SILENCE
-from bottleneck.extraction.worker import Sight, say_why_unfit, versions_here
+from bottleneck.extraction.worker import AccessCheck, report_worker_check, versions_here
 
 _log = logging.getLogger("bottleneck")
 
@@ -22,21 +22,21 @@ _TASKS_AHEAD = 2
 BETWEEN_LOOKS = 1.0
 
 
-class Roll:
-    """Workers that were asked, and see and have all it takes.
+class WorkerPool:
+    """Admits workers that pass the checks of versions and access.
 
-    Whoever joins is asked too, by a task of Dask's. Who is not fit is named once, and left out.
+    A worker that joins is checked too, by a Dask task. One that fails is named once and left out.
 
     Parameters
     ----------
     cluster : Cluster
-    sight : Sight
+    access : AccessCheck
         What they have to see.
     topic : str
         Under which they answer.
     happened : SimpleQueue
-        Where their answers are put by ``say_why_unfit``, each a pair of the worker's address and what it says, and
-        where how their being asked ended is put from here.
+        Where their answers are put by ``report_worker_check``, each a pair of the worker's address and its problem. The
+        outcome of each check's task is put there too.
 
     Attributes
     ----------
@@ -51,9 +51,9 @@ class Roll:
     """
 
     def __init__(
-        self, cluster: Cluster, sight: Sight, topic: str, happened: queue.SimpleQueue[Any]
+        self, cluster: Cluster, access: AccessCheck, topic: str, happened: queue.SimpleQueue[Any]
     ) -> None:
-        self._cluster, self._sight, self._topic, self._happened = cluster, sight, topic, happened
+        self._cluster, self._access, self._topic, self._happened = cluster, access, topic, happened
         self.resources = cluster.resources()
         self.there: Mapping[str, Any] = {}
         self.running: frozenset[str] = frozenset()
@@ -94,8 +94,8 @@ class Roll:
         self.fit = self.fit.intersection(self.there)
         for address in self.there.keys() - self._asked.keys():
             self._asked[address] = self._cluster.client.submit(
-                say_why_unfit,
-                *(versions_here(), self._sight, self._topic),
+                report_worker_check,
+                *(versions_here(), self._access, self._topic),
                 key=f"{self._topic}-who-{secrets.token_hex(4)}",
                 pure=False,
                 workers=[address],
