@@ -1,6 +1,7 @@
 """Predictions as a CSV file."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.cache.atomic import write_atomically
 from bottleneck.errors import BottleneckError
 
 # In a run's folder: what its head says of the images it was fitted, chosen and measured on.
@@ -37,9 +39,14 @@ def class_columns(classes: Sequence[str]) -> list[str]:
 
 
 def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file; names that are no valid UTF-8 keep their bytes."""
-    with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as lines:
-        write_rows(lines, header, rows)
+    """Write a CSV file, all of it or nothing; names that are no valid UTF-8 keep their bytes."""
+    text = io.StringIO(newline="")
+    write_rows(text, header, rows)
+    content = text.getvalue().encode("utf-8", "surrogateescape")
+    if file.exists() and not file.is_file():  # a pipe or a device, which nothing may replace
+        file.write_bytes(content)
+    else:
+        write_atomically(file.resolve(), content)
 
 
 def write_rows(lines: TextIO, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bottleneck.errors import BottleneckError
 from bottleneck.runs.run import Run, free_name, new_run, read_run, write_run
-from bottleneck.runs.table import FIXED, class_columns
+from bottleneck.runs.table import FIXED, class_columns, write_table
 
 
 def test_a_run_appears_when_all_of_it_is_there(tmp_path: Path) -> None:
@@ -165,6 +165,19 @@ def replace_at(content: Any, path: Sequence[str | int], value: Any) -> None:
     for key in path[:-1]:
         content = content[key]
     content[path[-1]] = value
+
+
+def test_a_table_that_fails_halfway_leaves_the_one_before(tmp_path: Path) -> None:
+    def rows() -> Iterator[list[str]]:
+        yield ["a"] * 2
+        raise ZeroDivisionError
+
+    file = tmp_path / "out.csv"
+    file.write_text("before")
+    with contextlib.suppress(ZeroDivisionError):
+        write_table(file, ["x", "y"], rows())
+    assert file.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
 def test_a_class_called_like_a_fixed_column_gets_a_column_of_its_own() -> None:
