@@ -36,8 +36,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, photographs: list[Image.Imag
     """Pictures of two classes that no head can be sure of: a third are of the other photograph."""
     top = tmp_path_factory.mktemp("mixed") / "images"
     for seed, name in enumerate(("flower", "temple")):
-        write_crops(top / name / "most", photographs[1 - seed], 12, seed)
-        write_crops(top / name / "some", photographs[seed], 6, seed)
+        write_crops(top / name, photographs[1 - seed], 12, seed, "most-")
+        write_crops(top / name, photographs[seed], 6, seed, "some-")
     return top
 
 
