@@ -67,7 +67,8 @@ def check_features(head: LoadedHead, folder: Path, shape: tuple[int, ...]) -> No
     BottleneckError
         It takes others.
     """
-    if np.prod(head.feature_shape) != np.prod(shape):
+    # where no image can be used there are no features, of any shape
+    if 0 not in shape and np.prod(head.feature_shape) != np.prod(shape):
         raise BottleneckError(
             f"the head in {folder} takes features of shape {head.feature_shape}, and the run's recipes have {shape}; "
             "fit it again with: bottleneck fit-head"
