@@ -336,5 +336,5 @@ def test_a_keras_head_may_name_nothing_but_its_layers(
     with zipfile.ZipFile(tmp_path / "head.keras", "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, content)
-    with pytest.raises(BottleneckError, match=f"it names .*{new['class_name']}, which is no part"):
+    with pytest.raises(BottleneckError, match=f"it names .*{new['class_name']}, which is not part"):
         find_head("dense").load(tmp_path)
