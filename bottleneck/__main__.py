@@ -2,4 +2,5 @@
 
 from bottleneck.cli.main import main
 
-main()
+if __name__ == "__main__":  # the module may be imported, to read its documentation say
+    main()

@@ -57,6 +57,22 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
         raise
 
 
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file a user named: all of it or nothing, except where a pipe or a device has the name.
+
+    Raises
+    ------
+    BottleneckError
+        There is no room left. Nothing is left behind.
+    OSError
+        Any other fault of the file system.
+    """
+    if path.exists() and not path.is_file():  # nothing may replace /dev/stdout
+        path.write_bytes(data)
+    else:
+        write_atomically(path.resolve(), data)  # a link stays one
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file to read it; a named pipe in its place would keep the reader waiting.
 

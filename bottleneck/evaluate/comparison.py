@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bottleneck.cache.atomic import write_output
 from bottleneck.errors import BottleneckError
 from bottleneck.evaluate.checks import Findings
 from bottleneck.evaluate.intervals import Estimate
@@ -207,7 +208,7 @@ class Comparison:
         writer.writeheader()
         writer.writerows(records)
         try:
-            Path(file).write_text(lines.getvalue(), encoding="utf-8", errors="surrogateescape")
+            write_output(Path(file), lines.getvalue().encode("utf-8", "surrogateescape"))
         except OSError as error:
             raise BottleneckError(
                 f"cannot write {file}: {error.strerror}; give another file with --out"

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from bottleneck.cache.atomic import write_output
 from bottleneck.cache.features import Located
 from bottleneck.errors import BottleneckError
 from bottleneck.evaluate import charts
@@ -62,7 +63,7 @@ def write_report(
     )
     try:
         # "replace": the name of a folder or a message may hold bytes that are not text
-        file.write_text(page, encoding="utf-8", errors="replace")
+        write_output(file, page.encode("utf-8", "replace"))
     except OSError as error:
         raise BottleneckError(
             f"cannot write {file}: {error.strerror}; give another file with --report"

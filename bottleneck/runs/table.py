@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.atomic import write_atomically
+from bottleneck.cache.atomic import write_output
 from bottleneck.errors import BottleneckError
 
 # In a run's folder: what its head says of the images it was fitted, chosen and measured on.
@@ -42,11 +42,7 @@ def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
     """Write a CSV file, all of it or nothing; names that are no valid UTF-8 keep their bytes."""
     text = io.StringIO(newline="")
     write_rows(text, header, rows)
-    content = text.getvalue().encode("utf-8", "surrogateescape")
-    if file.exists() and not file.is_file():  # a pipe or a device, which nothing may replace
-        file.write_bytes(content)
-    else:
-        write_atomically(file.resolve(), content)
+    write_output(file, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def write_rows(lines: TextIO, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

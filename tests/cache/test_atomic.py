@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bottleneck.cache.atomic import new_folder, remove_unfinished, write_atomically
+from bottleneck.cache.atomic import new_folder, remove_unfinished, write_atomically, write_output
 
 
 def test_a_file_replaces_the_one_before_in_one_piece(tmp_path: Path) -> None:
@@ -75,3 +75,31 @@ def test_a_folder_of_a_killed_process_is_cleared_and_that_of_a_living_one_is_not
         assert [folder.exists() for folder in folders] == [False, True]
     started[1].kill()
     started[1].wait()
+
+
+def test_an_output_that_finds_no_room_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_bytes(b"before")
+    code = (
+        "import resource, sys; from pathlib import Path; from bottleneck.cache.atomic import write_output; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); write_output(Path(sys.argv[1]), bytes(5000))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 1
+    assert "no room to write 5,000 bytes" in process.stderr
+    assert file.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_output_goes_into_a_pipe_and_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+    write_output(tmp_path / "link", b"content")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"content"
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        write_output(tmp_path / "pipe", b"content")
+        assert reader.communicate()[0] == b"content"
+    assert (tmp_path / "pipe").is_fifo()
