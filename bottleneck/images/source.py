@@ -85,6 +85,7 @@ def read_source(
             f"no such folder or file: {place} (expected a folder of images, or a CSV that names them)"
         )
     if is_table(place.name) and place.is_file():
+        _refuse_layout_options(layout, place)
         images = read_table(
             place, root or place.parent, columns, skip_missing=skip_missing, options=layout
         )
@@ -108,6 +109,21 @@ def read_source(
     return _refuse_empty(place, images)
 
 
+def _refuse_layout_options(layout: LayoutOptions, table: Path | str) -> None:
+    """Refuse options for folders beside a table, whose columns say the same."""
+    given = {
+        "--splits": layout.splits != DEFAULT.splits,
+        "--classes-at": layout.classes_at is not None,
+        "--label-pattern": layout.label_pattern is not None,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise BottleneckError(
+                f"{option} goes with a folder or an archive, and {table} is a table; leave it out, and name "
+                "columns with --label-column and --split-column"
+            )
+
+
 def _refuse_empty(place: Path | str, images: ImageSet) -> ImageSet:
     if not images.files:
         passed = f"; files passed over: {', '.join(images.ignored)}" if images.ignored else ""
@@ -129,6 +145,7 @@ def _read_remote(
 ) -> ImageSet:
     folder, _, name = url.rpartition("/")
     if is_table(name):
+        _refuse_layout_options(layout, url)
         return read_table(url, root or folder, columns, skip_missing=skip_missing, options=layout)
     if root is not None:
         raise BottleneckError(f"--root goes with a CSV file, and {url} is not one")

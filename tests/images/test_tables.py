@@ -286,3 +286,18 @@ def test_tables_that_are_not_read_are_reported(tmp_path: Path) -> None:
     assert "there are tables: one.csv, two.csv" in read_source(tmp_path / "flat").notes[-1]
     plant(tmp_path / "odd", "1.png", "one.csv")
     assert "No labels are read, for the table cannot be" in read_source(tmp_path / "odd").notes[-1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        LayoutOptions(splits="none"),
+        LayoutOptions(classes_at=1),
+        LayoutOptions(label_pattern="(cat)"),
+    ],
+)
+def test_layout_options_beside_a_table_are_refused(tmp_path: Path, options: LayoutOptions) -> None:
+    table = tmp_path / "pets.csv"
+    table.write_text("path,label\n")
+    with pytest.raises(BottleneckError, match="goes with a folder or an archive"):
+        read_source(table, layout=options)
