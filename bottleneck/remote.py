@@ -94,7 +94,7 @@ class Object(NamedTuple):
 
 
 def abandon_requests() -> None:
-    """Give up all requests of this process that are under way; each ends with a `RemoteError`."""
+    """Give up all requests of this process that are under way; each ends with a `KeyboardInterrupt`."""
     global _generation
     _generation += 1
     asyn = sys.modules.get("fsspec.asyn")
@@ -110,6 +110,7 @@ def request_threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
     try:
         yield pool
     except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)  # nothing new is asked for from here on
         abandon_requests()
         raise
     finally:
@@ -276,7 +277,8 @@ class Remote:
 
     def _refuse_abandoned(self, generation: int) -> None:
         if generation != _generation:
-            raise RemoteError(f"{self.url} is not read: interrupted", "interrupted") from None
+            # no fault of the image that was asked for: the thread must not go on with the next
+            raise KeyboardInterrupt from None
 
     def find(self) -> dict[str, Object]:
         """List everything below, in one request for each 1,000 objects where the store is one of objects.
