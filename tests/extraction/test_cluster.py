@@ -301,7 +301,7 @@ def test_paused_workers_are_named_with_their_memory_and_others_do_their_tasks(
         assert process.stderr is not None
         while "Dask has paused all workers" not in (said := process.stderr.readline()):
             assert said, "it came to its end"
-        assert re.search(r"worker only uses \S+ MiB of its limit of 143.05 MiB", said)
+        assert re.search(r"worker only uses \S+ [MG]iB of its limit of 143.05 MiB", said)
         assert "--memory-limit" in said
         crew.hire("late")
         _, said = process.communicate(timeout=PATIENCE)
